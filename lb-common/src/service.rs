@@ -1,0 +1,62 @@
+//! Services: what a client connects to.
+
+use crate::{addr::Addr, shared_type};
+
+/// The address, port and protocol that clients connect to.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ServiceKey {
+    /// The VIP.
+    pub vip: Addr,
+    /// Big-endian port.
+    pub port: [u8; 2],
+    /// IP protocol number; 6 is TCP.
+    pub protocol: u8,
+    /// Always zero.
+    pub pad: u8,
+}
+
+shared_type!(ServiceKey, 20);
+
+impl ServiceKey {
+    /// The key of the TCP service at `vip` and big-endian `port`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn tcp(vip: Addr, port: [u8; 2]) -> Self {
+        Self { vip, port, protocol: 6, pad: 0 }
+    }
+}
+
+/// A service as the data plane sees it; indexed by its id, found by its [`ServiceKey`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// Where clients connect to: replies carry it as their source.
+    pub key: ServiceKey,
+    /// The number of this service: index of its ring and its counters.
+    pub id: u32,
+    /// Idle time of its flows, in ticks.
+    pub idle_ticks: u32,
+    /// Forwarding mode, one of [`mode`].
+    pub mode: u8,
+    /// Bits of [`service_flags`].
+    pub flags: u8,
+    /// Always zero.
+    pub pad: [u8; 2],
+}
+
+shared_type!(Service, 32);
+
+/// Forwarding modes, values of [`Service::mode`].
+pub mod mode {
+    /// Both addresses are rewritten; replies pass through the balancer.
+    pub const NAT: u8 = 0;
+}
+
+/// Bits of [`Service::flags`].
+pub mod service_flags {
+    /// A connection attempt without a usable backend is answered with RST; otherwise dropped.
+    pub const RESET_WITHOUT_BACKEND: u8 = 1 << 0;
+    /// A segment of no known flow is answered with RST; otherwise dropped.
+    pub const RESET_UNKNOWN_FLOW: u8 = 1 << 1;
+}

@@ -1,0 +1,101 @@
+//! What happened to a packet: every packet has exactly one verdict, and every verdict a counter.
+
+/// What the kernel is told to do with a packet of some verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Give it to the kernel's network stack.
+    Pass,
+    /// Send it on, out of the interface that the route names.
+    Forward,
+    /// Discard it.
+    Drop,
+    /// Answer it with a RST that is sent back where it came from.
+    Reset,
+}
+
+macro_rules! verdicts {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal, $action:ident;)*) => {
+        /// The fate of a packet. The discriminant is the index of its counter.
+        #[repr(u32)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Verdict { $($(#[$doc])* $variant,)* }
+
+        impl Verdict {
+            /// Every verdict, in the order of their counters.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// The name under which it is counted.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+
+            /// What happens to a packet with this verdict.
+            #[inline(always)]
+            #[must_use]
+            pub const fn action(self) -> Action {
+                match self { $(Self::$variant => Action::$action,)* }
+            }
+        }
+    };
+}
+
+verdicts! {
+    /// Forwarded to a broker.
+    ToBackend = "to_backend", Forward;
+    /// Forwarded to a client.
+    ToClient = "to_client", Forward;
+    /// Rewritten for a broker, given to the kernel to resolve the next hop.
+    ToBackendByKernel = "to_backend_by_kernel", Pass;
+    /// Rewritten for a client, given to the kernel to resolve the next hop.
+    ToClientByKernel = "to_client_by_kernel", Pass;
+    /// Neither IPv4 nor IPv6.
+    NotIp = "not_ip", Pass;
+    /// Not TCP.
+    NotTcp = "not_tcp", Pass;
+    /// TCP, but neither to a service nor from a broker.
+    NotOurs = "not_ours", Pass;
+    /// Headers that end early, or lengths that contradict each other.
+    BadLength = "bad_length", Pass;
+    /// An IPv4 header whose checksum is wrong.
+    BadIpChecksum = "bad_ip_checksum", Pass;
+    /// IPv4 options.
+    IpOptions = "ip_options", Pass;
+    /// An IPv6 extension header before the TCP header.
+    ExtensionHeader = "extension_header", Pass;
+    /// A fragment.
+    Fragment = "fragment", Pass;
+    /// Impossible TCP flags (SYN with FIN or RST, or none at all), to a service.
+    BadTcpFlags = "bad_tcp_flags", Drop;
+    /// The TTL or hop limit ended here.
+    TtlExpired = "ttl_expired", Drop;
+    /// The service has no usable backend; answered with RST.
+    NoBackendReset = "no_backend_reset", Reset;
+    /// The service has no usable backend; dropped.
+    NoBackendDrop = "no_backend_drop", Drop;
+    /// A segment of no known flow; answered with RST.
+    UnknownFlowReset = "unknown_flow_reset", Reset;
+    /// A segment of no known flow; dropped.
+    UnknownFlowDrop = "unknown_flow_drop", Drop;
+    /// A segment of a flow whose backend is gone; answered with RST.
+    BackendGone = "backend_gone", Reset;
+    /// A segment of a handshake that its acknowledgement does not prove.
+    Unproven = "unproven", Drop;
+    /// A new connection, but no source port is free.
+    PortsExhausted = "ports_exhausted", Drop;
+    /// A new connection, but the pending table is full.
+    PendingFull = "pending_full", Drop;
+    /// A completed handshake, but the connection table is full.
+    FlowsFull = "flows_full", Drop;
+    /// A packet of a broker to a source port that no flow owns.
+    UnknownReply = "unknown_reply", Drop;
+    /// The kernel has no route to the destination, or forwarding is off.
+    NoRoute = "no_route", Drop;
+    /// Larger than the MTU of the way on.
+    TooBig = "too_big", Drop;
+    /// A table that the controller should have filled has no entry.
+    Inconsistent = "inconsistent", Drop;
+}
+
+/// Number of verdicts.
+pub const COUNT: usize = Verdict::ALL.len();

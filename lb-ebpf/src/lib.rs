@@ -1,0 +1,2 @@
+//! The packet pipeline.
+#![no_std]

@@ -1,0 +1,3 @@
+//! placeholder, replaced in the next commits
+#![no_std]
+#![no_main]
