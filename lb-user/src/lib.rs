@@ -1,1 +1,3 @@
 //! The controller of mqlb.
+
+pub mod control;

@@ -1,0 +1,161 @@
+//! The seam between what the controller decides and the tables that hold it.
+
+use std::{collections::BTreeMap, io};
+
+use lb_common::{
+    backend::{Backend, PeerKey, Source},
+    counters::BackendCounters,
+    flow::{Flow, FlowKey},
+    ring::Ring,
+    service::{Service, ServiceKey},
+    settings::Settings,
+};
+
+/// One change to the tables of the data plane.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Edit {
+    /// Writes the settings.
+    PutSettings(Settings),
+    /// Writes one of the balancer's own addresses.
+    PutSource {
+        /// Its number: index of the table of sources.
+        number: u32,
+        /// The address.
+        source: Source,
+    },
+    /// Writes a backend, new or changed.
+    PutBackend {
+        /// Its number, 24 bits.
+        id: u32,
+        /// The entry.
+        backend: Backend,
+    },
+    /// Zeroes the entry of a backend; its counters start again from zero.
+    ClearBackend {
+        /// Its number.
+        id: u32,
+    },
+    /// Writes a peer and creates its table of source ports; a peer that is there already keeps
+    /// its table.
+    PutPeer {
+        /// Broker and source address.
+        key: PeerKey,
+        /// Its number: index of the tables of source ports.
+        peer: u32,
+    },
+    /// Removes a peer with its table of source ports.
+    RemovePeer {
+        /// Broker and source address.
+        key: PeerKey,
+        /// Its number.
+        peer: u32,
+    },
+    /// Replaces the ring of a service by one pointer swap. When it returns, no packet is under
+    /// way on the old ring any more.
+    PutRing {
+        /// The service's id.
+        service: u32,
+        /// The whole ring.
+        ring: Box<Ring>,
+    },
+    /// Removes the ring of a service.
+    RemoveRing {
+        /// The service's id.
+        service: u32,
+    },
+    /// Writes a service under its key and under its id.
+    PutService(Service),
+    /// Removes a service under its key and under its id.
+    RemoveService {
+        /// Its key.
+        key: ServiceKey,
+        /// Its id.
+        id: u32,
+    },
+    /// Deletes the flows and the pending flows of a backend; their source ports begin to rest.
+    Purge {
+        /// The backend's number.
+        backend: u32,
+    },
+}
+
+impl std::fmt::Display for Edit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::PutSettings(_) => write!(f, "write the settings"),
+            Self::PutSource { number, .. } => write!(f, "write source address {number}"),
+            Self::PutBackend { id, .. } => write!(f, "write backend {id}"),
+            Self::ClearBackend { id } => write!(f, "clear backend {id}"),
+            Self::PutPeer { peer, .. } => write!(f, "write peer {peer}"),
+            Self::RemovePeer { peer, .. } => write!(f, "remove peer {peer}"),
+            Self::PutRing { service, .. } => write!(f, "swap the ring of service {service}"),
+            Self::RemoveRing { service } => write!(f, "remove the ring of service {service}"),
+            Self::PutService(service) => write!(f, "write service {}", service.id),
+            Self::RemoveService { id, .. } => write!(f, "remove service {id}"),
+            Self::Purge { backend } => write!(f, "purge the flows of backend {backend}"),
+        }
+    }
+}
+
+/// What one pass over the tables of flows found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SweepReport {
+    /// Entries left in the connection table, closed ones included.
+    pub flows: u64,
+    /// Entries left in the pending table.
+    pub pending: u64,
+    /// Flows collected because they were idle, by backend; those that had been counted as closed
+    /// before are not in it.
+    pub expired: BTreeMap<u32, u64>,
+    /// Connections that are open now, by backend.
+    pub open: BTreeMap<u32, u64>,
+}
+
+/// The tables of the data plane, as the controller sees them.
+///
+/// Every method may take as long as a system call or many; call it where blocking is allowed.
+pub trait Datapath: Send {
+    /// Makes one change. An error means that the change was not made.
+    fn apply(&mut self, edit: &Edit) -> Result<(), DatapathError>;
+
+    /// Packets by verdict, in the order of [`lb_common::verdict::Verdict::ALL`], summed over CPUs.
+    fn verdicts(&self) -> Result<Vec<u64>, DatapathError>;
+
+    /// The counters of these backends, in this order, summed over CPUs.
+    fn backend_counters(&self, ids: &[u32]) -> Result<Vec<BackendCounters>, DatapathError>;
+
+    /// Collects the flows of the connection table and of the pending table whose time is over at
+    /// tick `now`, and counts those that are left.
+    fn sweep(&mut self, now: u32) -> Result<SweepReport, DatapathError>;
+
+    /// Collects only the handshakes whose time is over at tick `now`; returns how many are left.
+    fn sweep_pending(&mut self, now: u32) -> Result<u64, DatapathError>;
+
+    /// Calls `visit` for every entry of the connection table, in no order. Entries that change
+    /// meanwhile may be missed or be seen twice.
+    fn flows(&self, visit: &mut dyn FnMut(&FlowKey, &Flow)) -> Result<(), DatapathError>;
+
+    /// The entry of the connection table for `key`.
+    fn flow(&self, key: &FlowKey) -> Result<Option<Flow>, DatapathError>;
+
+    /// The entry of the pending table for `key`.
+    fn pending_flow(&self, key: &FlowKey) -> Result<Option<Flow>, DatapathError>;
+}
+
+/// Why the data plane refused.
+#[derive(Debug, thiserror::Error)]
+pub enum DatapathError {
+    /// A system call on a table failed.
+    #[error("map {map}: {operation}")]
+    Map {
+        /// Name of the map.
+        map: &'static str,
+        /// What was tried, such as `update of key 7`.
+        operation: String,
+        /// What the kernel answered.
+        source: io::Error,
+    },
+    /// Something is full, of another layout, or not what it must be.
+    #[error("{0}")]
+    Refused(String),
+}

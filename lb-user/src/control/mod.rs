@@ -1,0 +1,3 @@
+//! What should be, what is, and the way from one to the other.
+
+pub mod datapath;
