@@ -1,0 +1,147 @@
+//! Services and their backends.
+
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{HealthCheck, Name, duration};
+
+/// One VIP address and TCP port, with its policy and its backends.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Service {
+    /// Its name, unlike that of any other service.
+    pub name: Name,
+    /// The address that clients connect to: unicast, and no IPv4-mapped IPv6 address.
+    pub vip: IpAddr,
+    /// The port that clients connect to; not zero. No other service has this VIP and port.
+    pub port: u16,
+    /// How packets reach the backends.
+    pub mode: Mode,
+    /// Time without a packet after which a connection may be forgotten; not zero.
+    #[serde(serialize_with = "duration::serialize")]
+    pub idle_timeout: Duration,
+    /// The answer to a new connection while no backend can take it.
+    pub no_backend: Refusal,
+    /// The answer to a segment of no known connection.
+    pub unknown_flow: Refusal,
+    /// What happens while every backend fails its health check.
+    pub all_down: AllDown,
+    /// How the backends are checked; `None` means that they are taken to be up.
+    pub health: Option<HealthCheck>,
+    /// The backends, at least one, in the order of the file.
+    pub backends: Vec<Backend>,
+}
+
+impl Service {
+    /// The backend with this name.
+    #[must_use]
+    pub fn backend(&self, name: &str) -> Option<&Backend> {
+        self.backends.iter().find(|backend| backend.name == *name)
+    }
+
+    /// Where clients connect to.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        SocketAddr::new(self.vip, self.port)
+    }
+}
+
+/// A broker as a member of a service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Backend {
+    /// Its name, unlike that of any other backend of its service.
+    pub name: Name,
+    /// Its address, of the family of the service's VIP. No other backend of its service has this
+    /// address and port.
+    pub address: IpAddr,
+    /// Its port; not zero.
+    pub port: u16,
+    /// Its share of the new connections, relative to the other weights.
+    pub weight: Weight,
+}
+
+impl Backend {
+    /// Where the broker listens.
+    #[must_use]
+    pub const fn socket(&self) -> SocketAddr {
+        SocketAddr::new(self.address, self.port)
+    }
+}
+
+/// The weight of a backend, 1 to 1000. There is no weight 0: a backend that is to take no new
+/// connections is drained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "u16")]
+pub struct Weight(u16);
+
+/// A number that is no [`Weight`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a weight is {min} to {max}, not {0}", min = Weight::MIN, max = Weight::MAX)]
+pub struct InvalidWeight(pub u16);
+
+impl Weight {
+    /// The least weight.
+    pub const MIN: u16 = 1;
+    /// The greatest weight.
+    pub const MAX: u16 = 1000;
+    /// The weight of a backend that is given none.
+    pub const DEFAULT: Self = Self(100);
+
+    /// The weight `value`; `None` unless it is 1 to 1000.
+    #[must_use]
+    pub const fn new(value: u16) -> Option<Self> {
+        if Self::MIN <= value && value <= Self::MAX { Some(Self(value)) } else { None }
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn value(self) -> u16 {
+        self.0
+    }
+}
+
+impl TryFrom<u16> for Weight {
+    type Error = InvalidWeight;
+
+    fn try_from(value: u16) -> Result<Self, InvalidWeight> {
+        Self::new(value).ok_or(InvalidWeight(value))
+    }
+}
+
+impl fmt::Display for Weight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// How packets reach the backends of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Both addresses are rewritten; replies pass through the balancer.
+    Nat,
+}
+
+/// How a segment that cannot be forwarded is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Refusal {
+    /// Answered with RST: the client knows at once.
+    Reset,
+    /// Dropped: the client runs into its timeout.
+    Drop,
+}
+
+/// What happens to new connections while every backend fails its health check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AllDown {
+    /// They go on to the backends that were up last.
+    LastKnownGood,
+    /// They are refused, as `no_backend` says.
+    Refuse,
+}
