@@ -1,4 +1,4 @@
 //! The controller of mqlb.
 
-pub mod control;
 pub mod config;
+pub mod control;
