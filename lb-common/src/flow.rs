@@ -1,8 +1,8 @@
 //! Flows as the pending table and the connection table hold them.
 
-use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use core::sync::atomic::Ordering::Relaxed;
 
-use crate::{addr::Addr, hash, shared_type};
+use crate::{addr::Addr, atomic::AtomicU32, hash, shared_type};
 
 /// A client's connection to a service, as its packets arrive: the 5-tuple, with the VIP, its port
 /// and the protocol folded into the number of the service.
@@ -42,8 +42,8 @@ pub fn flow_hash(
 ) -> u64 {
     let [c0, c1] = halves(client);
     let [v0, v1] = halves(vip);
-    let ports = u64::from(u16::from_be_bytes(client_port)) << 16
-        | u64::from(u16::from_be_bytes(vip_port));
+    let ports =
+        u64::from(u16::from_be_bytes(client_port)) << 16 | u64::from(u16::from_be_bytes(vip_port));
     hash::siphash13(seed, [c0, c1, v0, v1, ports])
 }
 

@@ -11,6 +11,7 @@
 #![no_std]
 
 pub mod addr;
+pub mod atomic;
 pub mod backend;
 pub mod counters;
 pub mod flow;

@@ -5,7 +5,7 @@
 //! its word from free to claimed owns it. When its flow ends it rests before it is free again, so
 //! that a late packet of the old connection never reaches a new one.
 
-use core::sync::atomic::AtomicU32;
+use crate::atomic::AtomicU32;
 
 use crate::addr::Addr;
 

@@ -1,2 +1,25 @@
-//! Development tasks.
-fn main() {}
+//! Development tasks of mqlb: `cargo xtask TASK`.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is a command line")]
+
+mod build_ebpf;
+mod compiler;
+mod elf;
+mod linker;
+mod sources;
+mod workspace;
+
+use clap::Parser;
+
+/// Development tasks of mqlb.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+enum Task {
+    /// Build the XDP program and store it beside its sources.
+    BuildEbpf(build_ebpf::Options),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Task::parse() {
+        Task::BuildEbpf(options) => build_ebpf::run(&options),
+    }
+}

@@ -1,0 +1,163 @@
+//! `cargo xtask build-ebpf`: the XDP program, from its sources to the object that is checked in.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{
+    compiler::{self, Compiler, command, output},
+    elf,
+    linker::{self, Linker},
+    sources, workspace,
+};
+
+/// Options of `build-ebpf`.
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// Build nothing; fail if the checked-in object was not built from the sources as they are.
+    #[arg(long, conflicts_with_all = ["output", "stats"])]
+    check: bool,
+    /// Write the object to this file and leave the checked-in one as it is.
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Print the number of instructions of every function.
+    #[arg(long)]
+    stats: bool,
+}
+
+/// The built-in BPF target, and ours, derived from it (see [`write_target`]).
+const BUILT_IN_TARGET: &str = "bpfel-unknown-none";
+const TARGET: &str = "bpfel-mqlb";
+
+pub fn run(options: &Options) -> Result<()> {
+    let root = workspace::root();
+    if options.check {
+        return check(&root);
+    }
+    let object = build(&root)?;
+    if let Some(path) = &options.output {
+        fs::write(path, &object).with_context(|| format!("write {}", path.display()))?;
+    } else {
+        let path = root.join(sources::OBJECT);
+        if let Some(directory) = path.parent() {
+            fs::create_dir_all(directory)?;
+        }
+        fs::write(&path, &object).with_context(|| format!("write {}", path.display()))?;
+        sources::store(&root)?;
+    }
+    if options.stats {
+        for function in elf::functions(&object)? {
+            println!("{:>6}  {}/{}", function.instructions, function.section, function.name);
+        }
+    }
+    Ok(())
+}
+
+fn check(root: &Path) -> Result<()> {
+    if sources::agree(root)? {
+        return Ok(());
+    }
+    bail!(
+        "the sources of the XDP program and the checked-in object disagree\n\
+         hint: cargo xtask build-ebpf, then commit lb-ebpf/object"
+    )
+}
+
+/// Builds the object and strips it.
+pub fn build(root: &Path) -> Result<Vec<u8>> {
+    let target_dir = root.join("target");
+    let linker = linker::find_or_install(&target_dir)?;
+    let compiler = compiler::find(linker::LLVM)?;
+    eprintln!("building the XDP program with {} (LLVM {})", compiler.name, compiler.llvm);
+    let target_dir = target_dir.join("ebpf");
+    let target = write_target(&compiler, &target_dir)?;
+    compile(root, &compiler, &linker, &target, &target_dir)?;
+    let built = target_dir.join(TARGET).join("release/mqlb-xdp");
+    let object = fs::read(&built).with_context(|| format!("read {}", built.display()))?;
+    elf::strip_debug(&object)
+}
+
+/// Writes the specification of our target: the compiler's own BPF target, which offers only
+/// 64-bit atomics without compare-and-swap, with what `-C target-cpu=v3` has beyond that
+/// (Linux 5.12: 32-bit atomics, compare-and-swap).
+fn write_target(compiler: &Compiler, directory: &Path) -> Result<PathBuf> {
+    let printed = output(
+        command(&compiler.rustc)
+            .args(["-Zunstable-options", "--print=target-spec-json", "--target", BUILT_IN_TARGET])
+            .env("RUSTC_BOOTSTRAP", "1"),
+    )?;
+    let mut spec: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_str(&printed).context("read the compiler's BPF target")?;
+    spec.insert("min-atomic-width".into(), 32.into());
+    spec.insert("atomic-cas".into(), true.into());
+    // A single-threaded target may compile atomics to plain loads and stores.
+    spec.insert("singlethread".into(), false.into());
+    spec.remove("is-builtin");
+    fs::create_dir_all(directory).with_context(|| format!("make {}", directory.display()))?;
+    let path = directory.join(format!("{TARGET}.json"));
+    let text = serde_json::to_string_pretty(&spec)?;
+    fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
+    Ok(path)
+}
+
+fn compile(
+    root: &Path,
+    compiler: &Compiler,
+    linker: &Linker,
+    target: &Path,
+    target_dir: &Path,
+) -> Result<()> {
+    let status = command(&compiler.cargo)
+        .current_dir(root)
+        .args(["build", "--release", "--package", "lb-ebpf", "--bin", "mqlb-xdp"])
+        .args(["--no-default-features", "--features", "bpf"])
+        .args(["-Zbuild-std=core", "-Zjson-target-spec"])
+        .args(["--config", "profile.release.panic='abort'"])
+        .args(["--config", "profile.release.lto='fat'"])
+        .args(["--config", "profile.release.codegen-units=1"])
+        .args(["--config", "profile.release.debug=2"])
+        .arg("--target")
+        .arg(target)
+        .arg("--target-dir")
+        .arg(target_dir)
+        .env("RUSTC", &compiler.rustc)
+        .env("RUSTC_BOOTSTRAP", "1")
+        .env("CARGO_ENCODED_RUSTFLAGS", rust_flags(root, compiler, linker)?.join("\x1f"))
+        .env("LD_LIBRARY_PATH", &linker.llvm)
+        .status()
+        .context("run cargo")?;
+    if !status.success() {
+        bail!("the XDP program does not build: {status}");
+    }
+    Ok(())
+}
+
+fn rust_flags(root: &Path, compiler: &Compiler, linker: &Linker) -> Result<Vec<String>> {
+    let mut flags = vec![
+        // aya-ebpf chooses the layout of kernel structures by the host's architecture.
+        format!("--cfg=bpf_target_arch=\"{}\"", env::consts::ARCH),
+        "-Ctarget-cpu=v3".to_owned(),
+        // bpf-linker makes BTF from the debug information.
+        "-Cdebuginfo=2".to_owned(),
+        "-Clink-arg=--btf".to_owned(),
+        format!("-Clinker={}", linker.program.display()),
+    ];
+    // The object is the same wherever it is built, and names nobody's directories.
+    let cargo_home = env::var_os("CARGO_HOME")
+        .map(PathBuf::from)
+        .or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cargo")));
+    if let Some(cargo_home) = cargo_home {
+        let registry = cargo_home.join("registry/src");
+        flags.push(format!("--remap-path-prefix={}=registry", registry.display()));
+        for index in fs::read_dir(&registry).into_iter().flatten().flatten() {
+            flags.push(format!("--remap-path-prefix={}=registry", index.path().display()));
+        }
+    }
+    let sysroot = compiler::sysroot(&compiler.rustc)?;
+    flags.push(format!("--remap-path-prefix={}=sysroot", sysroot.display()));
+    flags.push(format!("--remap-path-prefix={}=.", root.display()));
+    Ok(flags)
+}
