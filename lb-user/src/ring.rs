@@ -163,15 +163,15 @@ fn quotas(members: &[Member]) -> Vec<u32> {
         members.iter().map(|m| ((scaled(m) / total) as u32).max(1)).collect();
     let mut by_loss: Vec<usize> = (0..members.len()).collect();
     by_loss.sort_by_key(|&i| std::cmp::Reverse(scaled(&members[i]) % total));
-    let mut missing = SLOTS as i64 - quotas.iter().map(|quota| i64::from(*quota)).sum::<i64>();
-    for &member in by_loss.iter().cycle().take(missing.max(0) as usize) {
+    let given: usize = quotas.iter().map(|quota| *quota as usize).sum();
+    for &member in by_loss.iter().cycle().take(SLOTS.saturating_sub(given)) {
         quotas[member] += 1;
     }
-    while missing < 0 {
-        let Some(largest) = quotas.iter_mut().max() else { break };
-        let cut = (*largest - 1).min(missing.unsigned_abs().div_ceil(8) as u32);
+    let mut excess = given.saturating_sub(SLOTS) as u32;
+    while let (1.., Some(largest)) = (excess, quotas.iter_mut().max()) {
+        let cut = (*largest - 1).min(excess.div_ceil(8));
         *largest -= cut;
-        missing += i64::from(cut);
+        excess -= cut;
     }
     quotas
 }

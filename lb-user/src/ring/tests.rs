@@ -23,7 +23,7 @@ fn assert_shares(members: &[Member], seed: Seed) {
     let shares = shares(&build(members, seed));
     let total = f64::from(members.iter().map(|m| m.weight).sum::<u32>());
     for member in members {
-        let want = SLOTS as f64 * f64::from(member.weight) / total;
+        let want = f64::from(SLOTS as u32) * f64::from(member.weight) / total;
         let have = f64::from(shares[&member.id]);
         assert!((have - want).abs() <= 1.0 + want * 0.01, "{member:?}: {have}, not {want}");
     }

@@ -1,0 +1,150 @@
+//! Tables in memory, for tests: refuses whatever would leave the data plane inconsistent.
+
+use std::collections::BTreeMap;
+
+use lb_common::{
+    backend::{
+        Backend, PeerKey, Source,
+        backend_flags::{ACCEPT, FORWARD, PRESENT},
+    },
+    counters::BackendCounters,
+    flow::{Flow, FlowKey},
+    ring::Ring,
+    service::{Service, ServiceKey},
+    settings::Settings,
+    verdict,
+};
+
+use super::datapath::{Datapath, DatapathError, Edit, SweepReport};
+use crate::ring::shares;
+
+/// The tables.
+#[derive(Clone, Debug, Default)]
+pub struct Memory {
+    pub settings: Settings,
+    pub sources: BTreeMap<u32, Source>,
+    pub services: BTreeMap<ServiceKey, Service>,
+    pub by_id: BTreeMap<u32, Service>,
+    pub rings: BTreeMap<u32, Box<Ring>>,
+    owners: BTreeMap<u32, Vec<u32>>,
+    pub backends: BTreeMap<u32, Backend>,
+    pub peers: BTreeMap<PeerKey, u32>,
+    pub flows: BTreeMap<FlowKey, Flow>,
+    pub edits: usize,
+    /// The edits, counted from 0, that fail.
+    pub failing: std::ops::Range<usize>,
+}
+
+impl Memory {
+    /// Panics unless a packet that came now would find everything it needs.
+    pub fn check(&self) {
+        for (id, owners) in &self.owners {
+            for owner in owners {
+                let backend = self.backends[owner];
+                assert_eq!(backend.flags, PRESENT | FORWARD | ACCEPT, "in ring {id}: {owner}");
+                assert_eq!(backend.service, *id, "backend {owner}");
+            }
+        }
+        for service in self.services.values() {
+            assert!(self.rings.contains_key(&service.id), "{service:?} has no ring");
+            assert_eq!(self.by_id.get(&service.id), Some(service));
+            assert!(self.settings.ports > 0, "a service, but no settings");
+        }
+        for (id, backend) in &self.backends {
+            assert!(backend.flags & PRESENT != 0, "backend {id}");
+            for number in 0..u32::from(self.settings.sources_v4 + self.settings.sources_v6) {
+                let source = self.sources[&number].address;
+                if source.is_v4() == backend.address.is_v4() {
+                    let (broker, port) = (backend.address, backend.port);
+                    let key = PeerKey { broker, source, port, pad: [0; 2] };
+                    assert_eq!(self.peers.get(&key), Some(&(backend.first_peer + number)));
+                }
+            }
+        }
+        for flow in self.flows.values() {
+            assert!(self.backends.contains_key(&flow.backend()), "{flow:?} of nobody");
+        }
+    }
+}
+
+impl Datapath for Memory {
+    fn apply(&mut self, edit: &Edit) -> Result<(), DatapathError> {
+        self.edits += 1;
+        if self.failing.contains(&(self.edits - 1)) {
+            return Err(DatapathError::Refused(format!("no: {edit}")));
+        }
+        match edit {
+            Edit::PutSettings(settings) => self.settings = *settings,
+            Edit::PutSource { number, source } => {
+                self.sources.insert(*number, *source);
+            }
+            Edit::PutBackend { id, backend } => {
+                self.backends.insert(*id, *backend);
+            }
+            Edit::ClearBackend { id } => {
+                self.backends.remove(id);
+            }
+            Edit::PutPeer { key, peer } => {
+                self.peers.insert(*key, *peer);
+            }
+            Edit::RemovePeer { key, .. } => {
+                self.peers.remove(key);
+            }
+            Edit::PutRing { service, ring } => {
+                self.rings.insert(*service, ring.clone());
+                self.owners.insert(*service, shares(ring).into_keys().collect());
+            }
+            Edit::RemoveRing { service } => {
+                self.rings.remove(service);
+                self.owners.remove(service);
+            }
+            Edit::PutService(service) => {
+                self.services.insert(service.key, *service);
+                self.by_id.insert(service.id, *service);
+            }
+            Edit::RemoveService { key, id } => {
+                self.services.remove(key);
+                self.by_id.remove(id);
+            }
+            Edit::Purge { backend } => {
+                assert_eq!(self.backends[backend].flags, PRESENT, "it must refuse before");
+                self.flows.retain(|_, flow| flow.backend() != *backend);
+            }
+        }
+        self.check();
+        Ok(())
+    }
+
+    fn verdicts(&self) -> Result<Vec<u64>, DatapathError> {
+        Ok(vec![0; verdict::COUNT])
+    }
+
+    fn backend_counters(&self, ids: &[u32]) -> Result<Vec<BackendCounters>, DatapathError> {
+        Ok(vec![BackendCounters::default(); ids.len()])
+    }
+
+    fn sweep(&mut self, _: u32) -> Result<SweepReport, DatapathError> {
+        let mut report = SweepReport { flows: self.flows.len() as u64, ..SweepReport::default() };
+        for flow in self.flows.values() {
+            *report.open.entry(flow.backend()).or_default() += 1;
+        }
+        Ok(report)
+    }
+
+    fn sweep_pending(&mut self, _: u32) -> Result<u64, DatapathError> {
+        Ok(0)
+    }
+
+    fn flows(&self, visit: &mut dyn FnMut(&FlowKey, &Flow)) -> Result<(), DatapathError> {
+        self.flows.iter().for_each(|(key, flow)| visit(key, flow));
+        Ok(())
+    }
+
+    fn flow(&self, key: &FlowKey) -> Result<Option<Flow>, DatapathError> {
+        Ok(self.flows.get(key).copied())
+    }
+
+    fn pending_flow(&self, _: &FlowKey) -> Result<Option<Flow>, DatapathError> {
+        Ok(None)
+    }
+}

@@ -1,0 +1,98 @@
+//! The way from one state of the tables to another: edits in an order that is safe after each.
+
+use lb_common::backend::{
+    Backend, Source,
+    backend_flags::{FORWARD, PRESENT},
+};
+
+use super::{datapath::Edit, tables::Tables};
+use crate::ring;
+
+/// How far the record of what the tables hold is trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// They hold exactly that: only differences are written.
+    Exact,
+    /// They may differ (the controller was killed, or an edit could be neither made nor undone):
+    /// everything is written again.
+    Rewrite,
+}
+
+/// The edits that lead from `old` to `new`.
+///
+/// Make before break. First whatever a new flow may be led to (source addresses, peers, settings,
+/// backends), then the rings, then the services. After that the way back: services, rings,
+/// backends that refuse, the purge of their flows, and at last their numbers.
+#[must_use]
+pub fn plan(old: &Tables, new: &Tables, trust: Trust) -> Vec<Edit> {
+    let changed = |same: bool| !same || trust == Trust::Rewrite;
+    let mut edits = Vec::new();
+    for (number, address) in (0..).zip(&new.sources) {
+        if changed(old.sources.get(number as usize) == Some(address)) {
+            edits.push(Edit::PutSource { number, source: Source { address: *address } });
+        }
+    }
+    for (key, peer) in &new.peers {
+        if changed(old.peers.get(key) == Some(peer)) {
+            edits.push(Edit::PutPeer { key: *key, peer: *peer });
+        }
+    }
+    if let Some(settings) = new.settings.filter(|_| changed(old.settings == new.settings)) {
+        edits.push(Edit::PutSettings(settings));
+    }
+    for (id, backend) in &new.backends {
+        let before = old.backends.get(id);
+        if changed(before == Some(backend)) && !before.is_some_and(|b| only_loses(b, backend)) {
+            edits.push(Edit::PutBackend { id: *id, backend: *backend });
+        }
+    }
+    for (service, spec) in &new.rings {
+        if changed(old.rings.get(service) == Some(spec)) {
+            let ring = ring::build(&spec.members, spec.seed);
+            edits.push(Edit::PutRing { service: *service, ring });
+        }
+    }
+    for (key, service) in &new.services {
+        if changed(old.services.get(key) == Some(service)) {
+            edits.push(Edit::PutService(*service));
+        }
+    }
+    removals(old, new, &mut edits);
+    edits
+}
+
+fn removals(old: &Tables, new: &Tables, edits: &mut Vec<Edit>) {
+    for (key, service) in old.services.iter().filter(|(key, _)| !new.services.contains_key(key)) {
+        edits.push(Edit::RemoveService { key: *key, id: service.id });
+    }
+    for service in old.rings.keys().filter(|service| !new.rings.contains_key(service)) {
+        edits.push(Edit::RemoveRing { service: *service });
+    }
+    for (id, before) in &old.backends {
+        if let Some(backend) = new.backends.get(id).filter(|backend| only_loses(before, backend)) {
+            edits.push(Edit::PutBackend { id: *id, backend: *backend });
+        }
+    }
+    for (id, before) in old.backends.iter().filter(|(id, _)| !new.backends.contains_key(id)) {
+        if before.flags & FORWARD != 0 {
+            let backend = Backend { flags: PRESENT, ..*before };
+            edits.push(Edit::PutBackend { id: *id, backend });
+        }
+        edits.push(Edit::Purge { backend: *id });
+        edits.push(Edit::ClearBackend { id: *id });
+    }
+    for (key, peer) in old.peers.iter().filter(|(key, _)| !new.peers.contains_key(key)) {
+        edits.push(Edit::RemovePeer { key: *key, peer: *peer });
+    }
+}
+
+/// Whether the change takes flags away and does nothing else: then it comes after the ring swap.
+fn only_loses(before: &Backend, after: &Backend) -> bool {
+    let lost = before.flags & !after.flags;
+    lost != 0
+        && Backend { flags: before.flags, ..*after } == *before
+        && after.flags & !before.flags == 0
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,146 @@
+//! What the tables of the data plane hold, as far as the controller writes them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use lb_common::{
+    addr::Addr,
+    backend::{Backend, PeerKey, backend_flags::FORWARD},
+    hash::Seed,
+    service::{Service, ServiceKey},
+    settings::Settings,
+    ticks,
+};
+
+use super::{datapath::Edit, desired::Endpoint};
+use crate::ring::Member;
+
+/// The contents of the tables, and which numbers are taken.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Tables {
+    /// The settings; `None` before they were written for the first time.
+    pub settings: Option<Settings>,
+    /// Source addresses by number.
+    pub sources: Vec<Addr>,
+    /// Services by key.
+    pub services: BTreeMap<ServiceKey, Service>,
+    /// What the rings are made of, by service id.
+    pub rings: BTreeMap<u32, RingSpec>,
+    /// Backends by id. One without [`FORWARD`] has been removed and waits for its purge.
+    pub backends: BTreeMap<u32, Backend>,
+    /// Peers by key.
+    pub peers: BTreeMap<PeerKey, u32>,
+    /// Which peer numbers belong to a broker.
+    pub brokers: BTreeMap<Endpoint, Broker>,
+    /// Where the search for free numbers begins.
+    pub next: NextIds,
+}
+
+/// What a ring is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RingSpec {
+    /// Key of the permutations.
+    pub seed: Seed,
+    /// The backends that take new connections, sorted.
+    pub members: Vec<Member>,
+}
+
+/// The peer numbers of a broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Broker {
+    /// Its peer with source 0.
+    pub first_peer: u32,
+    /// The tick since when no backend has this address and port. Its source ports rest, so its
+    /// peers stay for that time.
+    pub idle_since: Option<u32>,
+}
+
+/// Where the search for free numbers begins: freed ones are used again as late as possible.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NextIds {
+    /// Services.
+    pub service: u32,
+    /// Backends.
+    pub backend: u32,
+    /// Brokers: `first_peer` divided by its stride.
+    pub broker: u32,
+}
+
+impl Tables {
+    /// The number of the backend of `service` at `endpoint`, unless it was removed.
+    #[must_use]
+    pub fn backend_at(&self, service: u32, endpoint: Endpoint) -> Option<u32> {
+        let found = self.backends.iter().find(|(_, backend)| {
+            backend.service == service
+                && Endpoint::of(backend) == endpoint
+                && backend.flags & FORWARD != 0
+        });
+        found.map(|(id, _)| *id)
+    }
+
+    /// The service with this id.
+    #[must_use]
+    pub fn service_by_id(&self, id: u32) -> Option<&Service> {
+        self.services.values().find(|service| service.id == id)
+    }
+
+    /// Takes note that `edit` was made; `target` are the tables that it leads to.
+    pub fn note(&mut self, edit: &Edit, target: &Self) {
+        match edit {
+            Edit::PutSettings(settings) => self.settings = Some(*settings),
+            Edit::PutSource { number, source } => {
+                let at = *number as usize;
+                self.sources.resize(self.sources.len().max(at + 1), Addr::default());
+                self.sources[at] = source.address;
+            }
+            Edit::PutBackend { id, backend } => {
+                self.backends.insert(*id, *backend);
+            }
+            Edit::ClearBackend { id } => {
+                self.backends.remove(id);
+            }
+            Edit::PutPeer { key, peer } => {
+                self.peers.insert(*key, *peer);
+            }
+            Edit::RemovePeer { key, .. } => {
+                self.peers.remove(key);
+            }
+            Edit::PutRing { service, .. } => {
+                self.rings.extend(target.rings.get(service).map(|ring| (*service, ring.clone())));
+            }
+            Edit::RemoveRing { service } => {
+                self.rings.remove(service);
+            }
+            Edit::PutService(service) => {
+                self.services.insert(service.key, *service);
+            }
+            Edit::RemoveService { key, .. } => {
+                self.services.remove(key);
+            }
+            Edit::Purge { .. } => {}
+        }
+    }
+
+    /// The tables without what waits for its removal at tick `now`: backends that were removed,
+    /// and the peers of brokers whose source ports have rested.
+    #[must_use]
+    pub fn without_remains(&self, now: u32) -> Self {
+        let mut clean = self.clone();
+        clean.backends.retain(|_, backend| backend.flags & FORWARD != 0);
+        let used: BTreeSet<Endpoint> = clean.backends.values().map(Endpoint::of).collect();
+        for (broker, state) in &mut clean.brokers {
+            if !used.contains(broker) {
+                state.idle_since.get_or_insert(now);
+            }
+        }
+        let rest = self.settings.map_or(0, |settings| settings.rest_ticks);
+        clean.brokers.retain(|_, broker| {
+            // One tick more, because ticks are counted from their beginning.
+            broker.idle_since.is_none_or(|since| ticks::age(now, since) <= rest.saturating_add(1))
+        });
+        clean.peers.retain(|key, _| {
+            let port = u16::from_be_bytes(key.port);
+            clean.brokers.contains_key(&Endpoint { address: key.broker, port })
+        });
+        clean
+    }
+}
