@@ -2,4 +2,6 @@
 
 pub mod config;
 pub mod control;
+pub mod health;
+pub mod mqtt;
 pub mod ring;

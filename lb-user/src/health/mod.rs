@@ -1,0 +1,11 @@
+//! Which brokers are healthy.
+//!
+//! [`state`] decides and [`schedule`] says when, both without I/O; [`probe`] asks one broker once;
+//! [`checker`] ties them together for every broker of every service.
+
+pub mod checker;
+pub mod client_id;
+pub mod probe;
+pub mod schedule;
+pub mod state;
+pub mod target;

@@ -1,0 +1,80 @@
+//! One probe of one broker: the I/O.
+//!
+//! A probe ends within its timeout (a farewell to a broker that answered may take
+//! [`FAREWELL`] longer) and changes nothing but the broker's log, which it tries to keep quiet.
+
+mod any_certificate;
+mod deadline;
+mod error;
+mod http;
+mod mqtt;
+mod tcp;
+pub mod tls;
+
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+pub use error::{Phase, ProbeError};
+
+use super::target::{Check, Target};
+use deadline::Deadline;
+
+/// How long a probe waits for a broker to close the connection that both are done with.
+const FAREWELL: Duration = Duration::from_millis(200);
+
+/// Probes the broker once; returns the time until it had answered.
+pub async fn probe(target: &Target) -> Result<Duration, ProbeError> {
+    let deadline = Deadline::after(target.timeout);
+    match &target.check {
+        Check::Tcp => tcp::probe(target.address, deadline).await,
+        Check::Mqtt(check) => mqtt::probe(target.address, check, deadline).await,
+        Check::Http(check) => http::probe(target.address, check, deadline).await,
+    }
+}
+
+/// A byte stream to a broker, encrypted or not.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
+/// Connects, and encrypts where the check has TLS settings.
+async fn open(
+    address: std::net::SocketAddr,
+    tls: Option<&tls::Client>,
+    deadline: Deadline,
+) -> Result<Box<dyn Stream>, ProbeError> {
+    let stream = connect(address, deadline).await?;
+    match tls {
+        None => Ok(Box::new(stream)),
+        Some(tls) => {
+            let encrypted = deadline.during(Phase::Tls, tls.connect(stream)).await?;
+            Ok(Box::new(encrypted))
+        }
+    }
+}
+
+async fn connect(
+    address: std::net::SocketAddr,
+    deadline: Deadline,
+) -> Result<TcpStream, ProbeError> {
+    let stream = deadline.during(Phase::Connect, TcpStream::connect(address)).await?;
+    // Without it a PINGREQ would wait for the acknowledgement of the CONNECT. A failure costs time
+    // only, and a connection that is broken says so at the first write.
+    let _ = stream.set_nodelay(true);
+    Ok(stream)
+}
+
+/// Ends a connection so that the broker sees no reset: closing a socket with unread bytes, or bytes
+/// that arrive after it was closed, make the kernel send one.
+async fn part(mut stream: impl Stream) {
+    let farewell = async {
+        stream.shutdown().await?;
+        let mut rest = [0; 512];
+        while stream.read(&mut rest).await? > 0 {}
+        Ok::<(), std::io::Error>(())
+    };
+    // The verdict has been reached; how the broker closes does not change it.
+    let _ = tokio::time::timeout_at(Instant::now() + FAREWELL, farewell).await;
+}
