@@ -1,0 +1,60 @@
+//! Health checks by HTTP.
+
+use super::{
+    report::{At, Checked},
+    tls,
+};
+use crate::config::{
+    defaults,
+    fault::Fault,
+    model::{HttpCheck, StatusRange},
+    raw, value,
+};
+
+pub fn http(at: &At, raw: raw::Health) -> Checked<HttpCheck> {
+    let path =
+        at.defaulted("path", raw.path.as_ref(), defaults::HTTP_PATH.to_owned(), request_target);
+    let host = at.optional("host", raw.host.as_ref(), host);
+    let status = statuses(&at.key("status"), raw.status);
+    let tls = tls::tls(&at.key("tls"), raw.tls);
+    Ok(HttpCheck { path: path?, host: host?, status: status?, tls: tls? })
+}
+
+fn request_target(text: &str) -> Result<String, Fault> {
+    if !text.starts_with('/') {
+        let problem = format!("{text:?} does not begin with a slash");
+        return Err(Fault::new(problem, "write the path alone, as in /status"));
+    }
+    visible_ascii(text)
+}
+
+fn host(text: &str) -> Result<String, Fault> {
+    if text.is_empty() {
+        return Err(Fault::new("the host is empty", "write a name, or leave the key out"));
+    }
+    visible_ascii(text)
+}
+
+/// Anything else would end the header line, or begin another.
+fn visible_ascii(text: &str) -> Result<String, Fault> {
+    match text.chars().find(|c| !c.is_ascii_graphic()) {
+        Some(c) => Err(Fault::new(
+            format!("{text:?} contains {c:?}, which HTTP does not permit here"),
+            "write it percent-encoded, as in %20 for a space",
+        )),
+        None => Ok(text.to_owned()),
+    }
+}
+
+fn statuses(at: &At, raw: Option<raw::OneOrMore>) -> Checked<Vec<StatusRange>> {
+    let Some(raw::OneOrMore(texts)) = raw else { return Ok(vec![defaults::HTTP_STATUS]) };
+    if texts.is_empty() {
+        return Err(at.reject(Fault::new("no status is expected", "write at least one, as in 200")));
+    }
+    if let [only] = &texts[..] {
+        return at.accept(value::status(&only.0)).map(|range| vec![range]);
+    }
+    let each = texts.iter().enumerate();
+    let ranges: Vec<_> = each.map(|(i, text)| at.index(i).accept(value::status(&text.0))).collect();
+    ranges.into_iter().collect()
+}

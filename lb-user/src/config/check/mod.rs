@@ -1,0 +1,120 @@
+//! From the raw shape to the model: what the values mean, and whether they fit together.
+
+mod backend;
+mod health;
+mod http;
+mod mqtt;
+mod nat;
+pub(super) mod report;
+mod service;
+mod settings;
+mod tls;
+
+use std::net::IpAddr;
+
+use lb_common::layout::sizes;
+use report::{At, Checked, Report};
+
+use super::{
+    defaults,
+    error::Issue,
+    fault::Fault,
+    model::{Config, Service},
+    raw,
+    rules::Surroundings,
+    value,
+};
+
+impl TryFrom<raw::Config> for Config {
+    /// Every mistake, none with its location yet.
+    type Error = Vec<Issue>;
+
+    fn try_from(raw: raw::Config) -> Result<Self, Vec<Issue>> {
+        let report = Report::default();
+        let config = config(&report.root(), raw);
+        let issues = report.into_issues();
+        match config {
+            Ok(config) if issues.is_empty() => Ok(config),
+            _ => Err(issues),
+        }
+    }
+}
+
+fn config(root: &At, raw: raw::Config) -> Checked<Config> {
+    let services = raw.services.unwrap_or_default();
+    let vips = vips(&services);
+    let interfaces = settings::interfaces(&root.key("interfaces"), raw.interfaces);
+    let nat = nat::nat(&root.key("nat"), raw.nat.unwrap_or_default(), &services);
+    let seed = root.optional("seed", raw.seed.as_ref(), settings::seed);
+    let limits = settings::limits(&root.key("limits"), &raw.limits.unwrap_or_default());
+    let timeouts = settings::timeouts(&root.key("timeouts"), &raw.timeouts.unwrap_or_default());
+    let api = settings::api(&root.key("api"), &raw.api.unwrap_or_default());
+    let state_dir = root.defaulted(
+        "state_dir",
+        raw.state_dir.as_ref(),
+        defaults::STATE_DIR.into(),
+        value::absolute_path,
+    );
+    let pin_dir = root.defaulted(
+        "pin_dir",
+        raw.pin_dir.as_ref(),
+        defaults::PIN_DIR.into(),
+        settings::pin_dir,
+    );
+    let hold_vips =
+        root.defaulted("hold_vips", raw.hold_vips.as_ref(), defaults::HOLD_VIPS, value::boolean);
+    let log = settings::log(&root.key("log"), &raw.log.unwrap_or_default());
+    let sources = nat.as_ref().map_or(&[][..], |nat| &nat.addresses);
+    let around = Surroundings { vips: &vips, sources };
+    let services = all_services(&root.key("services"), services, around);
+    if let Ok(limits) = limits {
+        enough_room(root, &services, limits.backends);
+    }
+    Ok(Config {
+        interfaces,
+        nat: nat?,
+        seed: seed?,
+        limits: limits?,
+        timeouts: timeouts?,
+        api: api?,
+        state_dir: state_dir?,
+        pin_dir: pin_dir?,
+        hold_vips: hold_vips?,
+        log: log?,
+        services,
+    })
+}
+
+/// The VIPs of all services, as far as they can be read: what cannot is reported with its service.
+fn vips(services: &[raw::Service]) -> Vec<IpAddr> {
+    services.iter().filter_map(|service| value::address(&service.vip.as_ref()?.0).ok()).collect()
+}
+
+fn all_services(at: &At, raw: Vec<raw::Service>, around: Surroundings<'_>) -> Vec<Service> {
+    if raw.is_empty() {
+        at.reject(Fault::new(
+            "there is no service",
+            "add one with `name`, `vip`, `port` and `backends`; configs/minimal.yaml shows it",
+        ));
+    }
+    if raw.len() > sizes::SERVICES {
+        at.reject(Fault::new(
+            format!("{} services are more than {}", raw.len(), sizes::SERVICES),
+            "split them between several balancers",
+        ));
+    }
+    let mut seen = service::Seen::default();
+    let each = raw.into_iter().enumerate();
+    each.filter_map(|(i, raw)| service::service(&at.index(i), raw, around, &mut seen).ok())
+        .collect()
+}
+
+fn enough_room(root: &At, services: &[Service], limit: u32) {
+    let backends: usize = services.iter().map(|service| service.backends.len()).sum();
+    if backends > limit as usize {
+        root.key("limits").key("backends").reject(Fault::new(
+            format!("{backends} backends are more than the limit of {limit}"),
+            format!("raise the limit to {} or more", (backends * 2).next_power_of_two()),
+        ));
+    }
+}

@@ -1,0 +1,106 @@
+//! Services.
+
+use std::{
+    collections::{HashMap, HashSet},
+    net::{IpAddr, SocketAddr},
+};
+
+use super::{
+    backend, health,
+    report::{At, Checked},
+    settings::TICK,
+};
+use crate::config::{
+    defaults,
+    fault::Fault,
+    model::{AllDown, Mode, Name, Refusal, Service},
+    raw,
+    rules::{self, Role, Surroundings},
+    value,
+};
+
+/// What must not occur twice.
+#[derive(Default)]
+pub struct Seen {
+    names: HashSet<Name>,
+    addresses: HashMap<SocketAddr, Option<Name>>,
+}
+
+pub fn service(
+    at: &At,
+    raw: raw::Service,
+    around: Surroundings<'_>,
+    seen: &mut Seen,
+) -> Checked<Service> {
+    let name_hint = "give the service a name, as in `name: mqtt`; commands and metrics use it";
+    let name = at.required("name", raw.name.as_ref(), name_hint, value::name);
+    let vip_hint = "give the address that clients connect to, as in `vip: 192.0.2.10`";
+    let vip = at.required("vip", raw.vip.as_ref(), vip_hint, usable_vip);
+    let port_hint = "give the port that clients connect to: 1883 for MQTT, 8883 for MQTT over TLS";
+    let port = at.required("port", raw.port.as_ref(), port_hint, value::port);
+    let mode = at.defaulted("mode", raw.mode.as_ref(), defaults::MODE, |text| {
+        value::choice(text, &[("nat", Mode::Nat)])
+    });
+    let idle =
+        at.defaulted("idle_timeout", raw.idle_timeout.as_ref(), defaults::IDLE_TIMEOUT, |text| {
+            value::duration(text, TICK)
+        });
+    let no_backend =
+        at.defaulted("no_backend", raw.no_backend.as_ref(), defaults::REFUSAL, refusal);
+    let unknown_flow =
+        at.defaulted("unknown_flow", raw.unknown_flow.as_ref(), defaults::REFUSAL, refusal);
+    let all_down = at.defaulted("all_down", raw.all_down.as_ref(), defaults::ALL_DOWN, |text| {
+        let known = [("last_known_good", AllDown::LastKnownGood), ("refuse", AllDown::Refuse)];
+        value::choice(text, &known)
+    });
+    let health = health::health(&at.key("health"), raw.health.unwrap_or_default());
+    let own = backend::Service { vip: vip.ok(), port, around };
+    let backends = backend::backends(&at.key("backends"), &raw.backends.unwrap_or_default(), own);
+    occurs_once(at, name.as_ref().ok(), vip.ok(), port.ok(), seen);
+    Ok(Service {
+        name: name?,
+        vip: vip?,
+        port: port?,
+        mode: mode?,
+        idle_timeout: idle?,
+        no_backend: no_backend?,
+        unknown_flow: unknown_flow?,
+        all_down: all_down?,
+        health: health?,
+        backends,
+    })
+}
+
+fn usable_vip(text: &str) -> Result<IpAddr, Fault> {
+    let vip = value::address(text)?;
+    rules::usable(vip, Role::Vip).map(|()| vip)
+}
+
+fn refusal(text: &str) -> Result<Refusal, Fault> {
+    value::choice(text, &[("reset", Refusal::Reset), ("drop", Refusal::Drop)])
+}
+
+fn occurs_once(
+    at: &At,
+    name: Option<&Name>,
+    vip: Option<IpAddr>,
+    port: Option<u16>,
+    seen: &mut Seen,
+) {
+    if let Some(name) = name
+        && !seen.names.insert(name.clone())
+    {
+        at.key("name").reject(Fault::new(
+            format!("another service is called {:?}, too", name.as_str()),
+            "give each service a name of its own",
+        ));
+    }
+    let (Some(vip), Some(port)) = (vip, port) else { return };
+    if let Some(other) = seen.addresses.insert(SocketAddr::new(vip, port), name.cloned()) {
+        let other = other.map_or_else(|| "another service".into(), |name| format!("`{name}`"));
+        at.key("vip").reject(Fault::new(
+            format!("{} is the address of {other}, too", SocketAddr::new(vip, port)),
+            "give one of the two another VIP or port, or merge their backends",
+        ));
+    }
+}

@@ -1,0 +1,95 @@
+//! Every default value of the configuration.
+
+use std::time::Duration;
+
+use super::model::{
+    AllDown, Limits, LogFormat, LogLevel, LogSettings, Mode, MqttVersion, PortRange, Refusal,
+    StatusRange, Timeouts, Weight, XdpMode,
+};
+
+const fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// `interfaces[].xdp`
+pub const XDP: XdpMode = XdpMode::Auto;
+
+/// `nat.ports`: below the kernel's ephemeral ports (32768 to 60999), above those that are
+/// registered for MQTT and most other services.
+pub const NAT_PORTS: PortRange = match PortRange::new(15_000, 30_000) {
+    Some(range) => range,
+    None => unreachable!(),
+};
+
+/// `limits`
+pub const LIMITS: Limits = Limits { connections: 1_000_000, pending: 65_536, backends: 4096 };
+
+/// `timeouts`
+pub const TIMEOUTS: Timeouts =
+    Timeouts { pending: seconds(10), closed: seconds(60), port_rest: seconds(60) };
+
+/// `api.socket`
+pub const SOCKET: &str = "/run/mqlb/mqlb.sock";
+
+/// `api.mode`
+pub const SOCKET_MODE: u32 = 0o600;
+
+/// `state_dir`
+pub const STATE_DIR: &str = "/var/lib/mqlb";
+
+/// `pin_dir`
+pub const PIN_DIR: &str = "/sys/fs/bpf/mqlb";
+
+/// `hold_vips`
+pub const HOLD_VIPS: bool = false;
+
+/// `log`
+pub const LOG: LogSettings = LogSettings { level: LogLevel::Info, format: LogFormat::Text };
+
+/// `services[].mode`
+pub const MODE: Mode = Mode::Nat;
+
+/// `services[].idle_timeout`: more than 1.5 times the largest Keep Alive of MQTT, 65,535 s.
+pub const IDLE_TIMEOUT: Duration = seconds(28 * 3600);
+
+/// `services[].no_backend` and `services[].unknown_flow`
+pub const REFUSAL: Refusal = Refusal::Reset;
+
+/// `services[].all_down`
+pub const ALL_DOWN: AllDown = AllDown::LastKnownGood;
+
+/// `services[].backends[].weight`
+pub const WEIGHT: Weight = Weight::DEFAULT;
+
+/// `services[].health.interval`
+pub const INTERVAL: Duration = seconds(2);
+
+/// `services[].health.timeout`, unless the interval is shorter.
+pub const TIMEOUT: Duration = seconds(1);
+
+/// `services[].health.rise`
+pub const RISE: u32 = 2;
+
+/// `services[].health.fall`
+pub const FALL: u32 = 3;
+
+/// `services[].health.jitter`
+pub const JITTER_PERCENT: u8 = 10;
+
+/// `services[].health.version`
+pub const MQTT_VERSION: MqttVersion = MqttVersion::V311;
+
+/// `services[].health.client_id`
+pub const CLIENT_ID: &str = "mqlb-{host}-{backend}";
+
+/// `services[].health.ping`
+pub const PING: bool = false;
+
+/// `services[].health.path`
+pub const HTTP_PATH: &str = "/";
+
+/// `services[].health.status`
+pub const HTTP_STATUS: StatusRange = StatusRange { first: 200, last: 200 };
+
+/// `services[].health.tls.insecure`
+pub const TLS_INSECURE: bool = false;
