@@ -6,9 +6,8 @@ use std::{
 };
 
 use lb_common::{
-    addr::Addr,
     backend::{
-        Backend, MAX_SOURCES, PeerKey,
+        Backend, MAX_SOURCES,
         backend_flags::{ACCEPT, FORWARD, PRESENT},
     },
     layout::sizes,
@@ -108,7 +107,7 @@ pub fn tables(old: &Tables, desired: &Desired, health: &Health) -> Result<Tables
         }
         new.rings.insert(id, ring);
     }
-    new.peers = peers(&new);
+    new.peers = new.peers_of_brokers();
     Ok(new)
 }
 
@@ -212,20 +211,4 @@ fn ring(
         .collect();
     members.sort_unstable();
     RingSpec { seed: desired.seed(), members }
-}
-
-/// The peers of every broker with every source address of its family.
-fn peers(new: &Tables) -> BTreeMap<PeerKey, u32> {
-    let sources: Vec<(u32, Addr)> = (0..).zip(new.sources.iter().copied()).collect();
-    let mut peers = BTreeMap::new();
-    for (broker, state) in &new.brokers {
-        for (number, source) in &sources {
-            if source.is_v4() == broker.address.is_v4() {
-                let port = broker.port.to_be_bytes();
-                let key = PeerKey { broker: broker.address, source: *source, port, pad: [0; 2] };
-                peers.insert(key, state.first_peer + number);
-            }
-        }
-    }
-    peers
 }

@@ -8,4 +8,6 @@ pub mod members;
 pub mod memory;
 pub mod overlay;
 pub mod plan;
+pub mod record;
+pub mod state_file;
 pub mod tables;

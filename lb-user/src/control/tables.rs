@@ -83,6 +83,23 @@ impl Tables {
         self.services.values().find(|service| service.id == id)
     }
 
+    /// The peers that `brokers` should have: each with every source address of its family.
+    #[must_use]
+    pub fn peers_of_brokers(&self) -> BTreeMap<PeerKey, u32> {
+        let pairs = self.brokers.iter().flat_map(|(broker, state)| {
+            let numbered = (state.first_peer..).zip(&self.sources);
+            numbered.map(move |(peer, source)| (broker, *source, peer))
+        });
+        let same_family =
+            pairs.filter(|(broker, source, _)| source.is_v4() == broker.address.is_v4());
+        same_family
+            .map(|(broker, source, peer)| {
+                let port = broker.port.to_be_bytes();
+                (PeerKey { broker: broker.address, source, port, pad: [0; 2] }, peer)
+            })
+            .collect()
+    }
+
     /// Takes note that `edit` was made; `target` are the tables that it leads to.
     pub fn note(&mut self, edit: &Edit, target: &Self) {
         match edit {
