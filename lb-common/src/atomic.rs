@@ -1,81 +1,63 @@
-//! A 32-bit word that several CPUs, and both planes, touch at once.
-//!
-//! On the host this is [`core::sync::atomic::AtomicU32`]. For BPF it has the same methods, but
-//! loads and stores are volatile accesses: LLVM 22 has no instruction for a relaxed atomic load
-//! or store below `-mcpu=v4`, and refuses to compile one. Read-modify-write operations are the
-//! atomic instructions of Linux 5.12.
+//! One shared 64-bit word.
 
-#[cfg(not(target_arch = "bpf"))]
-pub use core::sync::atomic::AtomicU32;
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-#[cfg(target_arch = "bpf")]
-pub use bpf::AtomicU32;
+/// A 64-bit word that several CPUs, and both planes, change at once; all operations are relaxed.
+///
+/// It is an `AtomicU64` but for its loads and stores in BPF: LLVM 22 has no instruction for a
+/// relaxed atomic load or store below `-mcpu=v4`, so they are volatile accesses there. The
+/// read-modify-write operations are the atomic instructions of Linux 5.12.
+#[repr(transparent)]
+#[derive(Debug, Default)]
+pub struct Word(AtomicU64);
 
-#[cfg(target_arch = "bpf")]
-mod bpf {
-    use core::sync::atomic::{self, Ordering};
+impl Word {
+    /// A word that holds `value`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(value: u64) -> Self {
+        Self(AtomicU64::new(value))
+    }
 
-    /// See the module. Every ordering is treated as relaxed where it is a load or a store.
-    #[repr(transparent)]
-    #[derive(Debug)]
-    pub struct AtomicU32(atomic::AtomicU32);
+    /// Its value.
+    #[inline(always)]
+    #[must_use]
+    pub fn load(&self) -> u64 {
+        #[cfg(not(target_arch = "bpf"))]
+        return self.0.load(Relaxed);
+        // SAFETY: a reference to an aligned word, which BPF reads with one instruction that the
+        // kernel's JIT keeps as one (what READ_ONCE relies on).
+        #[cfg(target_arch = "bpf")]
+        return unsafe { self.0.as_ptr().read_volatile() };
+    }
 
-    impl AtomicU32 {
-        /// A word that holds `value`.
-        #[inline(always)]
-        pub const fn new(value: u32) -> Self {
-            Self(atomic::AtomicU32::new(value))
+    /// Gives it another value.
+    #[inline(always)]
+    pub fn store(&self, value: u64) {
+        #[cfg(not(target_arch = "bpf"))]
+        self.0.store(value, Relaxed);
+        // SAFETY: as in `load`, for WRITE_ONCE; the type allows writing through `&self`.
+        #[cfg(target_arch = "bpf")]
+        unsafe {
+            self.0.as_ptr().write_volatile(value);
         }
+    }
 
-        /// The word now, read in one piece.
-        #[inline(always)]
-        pub fn load(&self, _: Ordering) -> u32 {
-            // SAFETY: `self` is a valid, aligned word; BPF reads an aligned word with one
-            // instruction, which the kernel's JIT keeps as one (what READ_ONCE relies on).
-            unsafe { self.0.as_ptr().read_volatile() }
-        }
+    /// Changes `old` to `new`; whether it held `old`.
+    #[inline(always)]
+    pub fn exchange(&self, old: u64, new: u64) -> bool {
+        self.0.compare_exchange(old, new, Relaxed, Relaxed).is_ok()
+    }
 
-        /// Writes the word in one piece.
-        #[inline(always)]
-        pub fn store(&self, value: u32, _: Ordering) {
-            // SAFETY: as in `load`, for WRITE_ONCE; the type allows writing through `&self`.
-            unsafe { self.0.as_ptr().write_volatile(value) }
-        }
+    /// Sets `bits`; returns the value before.
+    #[inline(always)]
+    pub fn set(&self, bits: u64) -> u64 {
+        self.0.fetch_or(bits, Relaxed)
+    }
 
-        /// See [`atomic::AtomicU32::swap`].
-        #[inline(always)]
-        pub fn swap(&self, value: u32, order: Ordering) -> u32 {
-            self.0.swap(value, order)
-        }
-
-        /// See [`atomic::AtomicU32::compare_exchange`].
-        #[inline(always)]
-        pub fn compare_exchange(
-            &self,
-            current: u32,
-            new: u32,
-            success: Ordering,
-            failure: Ordering,
-        ) -> Result<u32, u32> {
-            self.0.compare_exchange(current, new, success, failure)
-        }
-
-        /// See [`atomic::AtomicU32::fetch_add`].
-        #[inline(always)]
-        pub fn fetch_add(&self, value: u32, order: Ordering) -> u32 {
-            self.0.fetch_add(value, order)
-        }
-
-        /// See [`atomic::AtomicU32::fetch_or`].
-        #[inline(always)]
-        pub fn fetch_or(&self, value: u32, order: Ordering) -> u32 {
-            self.0.fetch_or(value, order)
-        }
-
-        /// See [`atomic::AtomicU32::fetch_and`].
-        #[inline(always)]
-        pub fn fetch_and(&self, value: u32, order: Ordering) -> u32 {
-            self.0.fetch_and(value, order)
-        }
+    /// Clears `bits`; returns the value before.
+    #[inline(always)]
+    pub fn clear(&self, bits: u64) -> u64 {
+        self.0.fetch_and(!bits, Relaxed)
     }
 }

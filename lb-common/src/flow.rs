@@ -1,8 +1,6 @@
 //! Flows as the pending table and the connection table hold them.
 
-use core::sync::atomic::Ordering::Relaxed;
-
-use crate::{addr::Addr, atomic::AtomicU32, hash, shared_type};
+use crate::{addr::Addr, atomic::Word, hash, shared_type};
 
 /// A client's connection to a service, as its packets arrive: the 5-tuple, with the VIP, its port
 /// and the protocol folded into the number of the service.
@@ -48,9 +46,12 @@ pub fn flow_hash(
 }
 
 #[inline(always)]
-fn halves(addr: Addr) -> [u64; 2] {
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = addr.0;
-    [u64::from_be_bytes([a, b, c, d, e, f, g, h]), u64::from_be_bytes([i, j, k, l, m, n, o, p])]
+const fn halves(addr: Addr) -> [u64; 2] {
+    let o = addr.0;
+    [
+        u64::from_be_bytes([o[0], o[1], o[2], o[3], o[4], o[5], o[6], o[7]]),
+        u64::from_be_bytes([o[8], o[9], o[10], o[11], o[12], o[13], o[14], o[15]]),
+    ]
 }
 
 /// What is remembered of a flow.
@@ -66,7 +67,9 @@ pub struct Flow {
     /// Tick of the last packet from the client. In an established TCP connection every segment of
     /// the broker is acknowledged, so this says for both directions whether the flow is idle.
     pub last_seen: u32,
-    /// Idle time after which the flow may be collected, in ticks.
+    /// Idle time after which the flow may be collected, in ticks. A flow that is
+    /// [`flow_flags::CLOSED`] may be collected after
+    /// [`closed_ticks`](crate::settings::Settings::closed_ticks) instead.
     pub idle_ticks: u32,
 }
 
@@ -79,53 +82,118 @@ impl Flow {
     pub const fn backend(&self) -> u32 {
         self.word >> 8
     }
+
+    /// Whether both sides have ended it, or one has reset it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_closed(&self) -> bool {
+        self.word as u64 & flow_flags::CLOSED != 0
+    }
 }
 
 /// Bits 0 to 7 of [`Flow::word`].
 pub mod flow_flags {
     /// Both sides have ended the connection, or one has reset it.
-    pub const CLOSED: u32 = 1 << 0;
+    pub const CLOSED: u64 = 1 << 0;
 }
 
 /// A [`Flow`] in its table, where several CPUs touch it at once.
+///
+/// The fields lie in two 64-bit words, which is what BPF has atomic operations for: who has the flow, which changes by single flags, and when it was seen.
 #[repr(C)]
 #[derive(Debug)]
 pub struct FlowCell {
-    /// See [`Flow::word`].
-    pub word: AtomicU32,
-    /// [`Flow::nat_port`] and [`Flow::source`], which never change.
-    nat: [u16; 2],
-    /// See [`Flow::last_seen`].
-    pub last_seen: AtomicU32,
-    /// See [`Flow::idle_ticks`].
-    pub idle_ticks: AtomicU32,
+    /// `word` in bits 0 to 31, `nat_port` (its bytes as they lie) above, `source` on top.
+    owner: Word,
+    /// `last_seen` in bits 0 to 31, `idle_ticks` above.
+    time: Word,
 }
 
 const _: () = assert!(size_of::<FlowCell>() == size_of::<Flow>());
 
 impl FlowCell {
-    /// The flow as it is now, each field read once.
+    /// The flow as it is now, each word read once.
     #[inline(always)]
     #[must_use]
     pub fn load(&self) -> Flow {
+        let (owner, time) = (self.owner.load(), self.time.load());
         Flow {
-            word: self.word.load(Relaxed),
-            nat_port: self.nat[0].to_ne_bytes(),
-            source: self.nat[1],
-            last_seen: self.last_seen.load(Relaxed),
-            idle_ticks: self.idle_ticks.load(Relaxed),
+            word: owner as u32,
+            nat_port: ((owner >> 32) as u16).to_le_bytes(),
+            source: (owner >> 48) as u16,
+            last_seen: time as u32,
+            idle_ticks: (time >> 32) as u32,
         }
     }
+
+    /// Notes a packet at tick `now`; `seen` is what [`FlowCell::load`] returned.
+    #[inline(always)]
+    pub fn touch(&self, seen: &Flow, now: u32) {
+        if seen.last_seen != now {
+            self.time.store(time(now, seen.idle_ticks));
+        }
+    }
+
+    /// Marks the flow as closed; whether it was not before.
+    #[inline(always)]
+    pub fn close(&self) -> bool {
+        self.owner.set(flow_flags::CLOSED) & flow_flags::CLOSED == 0
+    }
+
+    /// Takes [`FlowCell::close`] back; whether the flow was closed.
+    #[inline(always)]
+    pub fn reopen(&self) -> bool {
+        self.owner.clear(flow_flags::CLOSED) & flow_flags::CLOSED != 0
+    }
+}
+
+#[inline(always)]
+const fn time(last_seen: u32, idle_ticks: u32) -> u64 {
+    last_seen as u64 | (idle_ticks as u64) << 32
 }
 
 impl From<Flow> for FlowCell {
     #[inline(always)]
     fn from(flow: Flow) -> Self {
-        Self {
-            word: AtomicU32::new(flow.word),
-            nat: [u16::from_ne_bytes(flow.nat_port), flow.source],
-            last_seen: AtomicU32::new(flow.last_seen),
-            idle_ticks: AtomicU32::new(flow.idle_ticks),
-        }
+        let nat_port = u64::from(u16::from_le_bytes(flow.nat_port));
+        let owner = u64::from(flow.word) | nat_port << 32 | u64::from(flow.source) << 48;
+        Self { owner: Word::new(owner), time: Word::new(time(flow.last_seen, flow.idle_ticks)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FLOW: Flow = Flow {
+        word: 0x0012_3400,
+        nat_port: [0x3a, 0x98],
+        source: 7,
+        last_seen: 1_000,
+        idle_ticks: 0xffff_0001,
+    };
+
+    #[test]
+    fn a_flow_survives_its_cell() {
+        assert_eq!(FlowCell::from(FLOW).load(), FLOW);
+    }
+
+    #[test]
+    fn a_touch_changes_only_the_time_seen() {
+        let cell = FlowCell::from(FLOW);
+        cell.touch(&FLOW, 1_001);
+        assert_eq!(cell.load(), Flow { last_seen: 1_001, ..FLOW });
+    }
+
+    #[test]
+    fn a_flow_is_closed_once_and_reopened_once() {
+        let cell = FlowCell::from(FLOW);
+        assert!(cell.close());
+        assert!(!cell.close());
+        assert!(cell.load().is_closed());
+        assert_eq!(cell.load().backend(), FLOW.backend());
+        assert!(cell.reopen());
+        assert!(!cell.reopen());
+        assert_eq!(cell.load(), FLOW);
     }
 }

@@ -1,6 +1,6 @@
 //! The keyed hash that maps flows to slots.
 //!
-//! SipHash-1-3 (Aumasson and Bernstein, "SipHash: a fast short-input PRF"; one round per word and
+//! SipHash-1-3 (Aumasson and Bernstein, "`SipHash`: a fast short-input PRF"; one round per word and
 //! three at the end) over whole 64-bit words. It is keyed because a client who knows the hash can
 //! choose its source ports so that all its connections meet on one broker.
 

@@ -9,6 +9,8 @@
 //!
 //! Any change of layout or meaning must raise [`layout::VERSION`].
 #![no_std]
+#[cfg(target_endian = "big")]
+compile_error!("mqlb supports little-endian machines only: shared words are read by both planes");
 
 pub mod addr;
 pub mod atomic;

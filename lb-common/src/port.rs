@@ -2,70 +2,196 @@
 //!
 //! Every peer (a broker and one source address) has a table of ports, indexed by the port's
 //! distance from the first of the configured range. A port belongs to at most one flow; who moves
-//! its word from free to claimed owns it. When its flow ends it rests before it is free again, so
+//! its owner from free to claimed has it. When its flow ends it rests before it is free again, so
 //! that a late packet of the old connection never reaches a new one.
 
-use crate::atomic::AtomicU32;
-
-use crate::addr::Addr;
+use crate::{addr::Addr, atomic::Word};
 
 /// One source port of one peer. 32 bytes, so that it never crosses a cache line.
+///
+/// All zero is a port that was never used.
 #[repr(C, align(32))]
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Port {
-    /// Who has it: the backend's number in bits 8 to 31, bits of [`port_flags`] in bits 0 to 7.
-    /// Zero is a port that was never used.
-    pub word: AtomicU32,
-    /// Port of the client, its big-endian bytes as they lie in the low half.
-    pub client_port: AtomicU32,
-    /// Address of the client, its bytes as they lie, in four words.
-    pub client: [AtomicU32; 4],
-    /// The sequence number that the broker sends next. While the port rests: the tick at which
-    /// its rest began.
-    pub broker_next: AtomicU32,
-    /// The last acknowledgement that the broker sent: what it expects from the client next. From
-    /// the SYN to the SYN-ACK: the client's initial sequence number plus one.
-    pub broker_ack: AtomicU32,
+    /// See [`Owner`].
+    owner: Word,
+    /// Address of the client, its bytes as they lie.
+    client: [Word; 2],
+    /// The sequence number that the broker sends next in bits 0 to 31 (while the port rests: the
+    /// tick at which its rest began); above it the last acknowledgement that the broker sent.
+    progress: Word,
 }
 
 const _: () = assert!(size_of::<Port>() == 32);
 
-/// Bits 0 to 7 of [`Port::word`].
+/// Who has a port: bits of [`port_flags`] in bits 0 to 7, the backend's number in bits 8 to 31, the
+/// client's port (its bytes as they lie) in bits 32 to 47.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner(pub u64);
+
+/// Bits 0 to 7 of an [`Owner`].
 pub mod port_flags {
     /// A flow owns the port.
-    pub const CLAIMED: u32 = 1 << 0;
-    /// No flow owns the port, but it must not be used yet; `broker_next` says since when.
-    pub const RESTING: u32 = 1 << 1;
+    pub const CLAIMED: u64 = 1 << 0;
+    /// No flow owns the port, but it must not be used yet.
+    pub const RESTING: u64 = 1 << 1;
     /// The chosen broker has acknowledged the client's SYN.
-    pub const SYN_ACKED: u32 = 1 << 2;
+    pub const SYN_ACKED: u64 = 1 << 2;
     /// The client has sent a FIN that fits.
-    pub const CLIENT_FIN: u32 = 1 << 3;
+    pub const CLIENT_FIN: u64 = 1 << 3;
     /// The broker has sent a FIN that fits.
-    pub const BROKER_FIN: u32 = 1 << 4;
+    pub const BROKER_FIN: u64 = 1 << 4;
+    /// The handshake is complete: the flow is in the connection table.
+    pub const PROMOTED: u64 = 1 << 5;
 }
 
-/// Splits an address into the words that [`Port::client`] holds.
-#[inline(always)]
-#[must_use]
-pub const fn addr_words(addr: Addr) -> [u32; 4] {
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = addr.0;
-    [
-        u32::from_ne_bytes([a, b, c, d]),
-        u32::from_ne_bytes([e, f, g, h]),
-        u32::from_ne_bytes([i, j, k, l]),
-        u32::from_ne_bytes([m, n, o, p]),
-    ]
+impl Owner {
+    /// Nobody, and nobody had it.
+    pub const FREE: Self = Self(0);
+
+    /// A flow from the client's big-endian `client_port` to `backend`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn claimed(backend: u32, client_port: [u8; 2]) -> Self {
+        let port = u16::from_le_bytes(client_port) as u64;
+        Self(port_flags::CLAIMED | (backend as u64) << 8 | port << 32)
+    }
+
+    /// Whether any of `flags` is set.
+    #[inline(always)]
+    #[must_use]
+    pub const fn has(self, flags: u64) -> bool {
+        self.0 & flags != 0
+    }
+
+    /// The number of the backend.
+    #[inline(always)]
+    #[must_use]
+    pub const fn backend(self) -> u32 {
+        (self.0 as u32) >> 8
+    }
+
+    /// Big-endian port of the client.
+    #[inline(always)]
+    #[must_use]
+    pub const fn client_port(self) -> [u8; 2] {
+        ((self.0 >> 32) as u16).to_le_bytes()
+    }
 }
 
-/// The address whose words these are.
-#[inline(always)]
-#[must_use]
-pub const fn words_addr(words: [u32; 4]) -> Addr {
-    let [[a, b, c, d], [e, f, g, h], [i, j, k, l], [m, n, o, p]] = [
-        words[0].to_ne_bytes(),
-        words[1].to_ne_bytes(),
-        words[2].to_ne_bytes(),
-        words[3].to_ne_bytes(),
-    ];
-    Addr([a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p])
+/// What the broker has said, by its own segments. Host byte order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// The sequence number that it sends next; 0 before its SYN-ACK.
+    pub next: u32,
+    /// Its last acknowledgement; before its SYN-ACK, the client's initial sequence number plus one.
+    pub acknowledged: u32,
+}
+
+impl Port {
+    /// Who has the port.
+    #[inline(always)]
+    #[must_use]
+    pub fn owner(&self) -> Owner {
+        Owner(self.owner.load())
+    }
+
+    /// Moves the port from `before` to `after`; whether nobody else was faster.
+    #[inline(always)]
+    pub fn take(&self, before: Owner, after: Owner) -> bool {
+        self.owner.exchange(before.0, after.0)
+    }
+
+    /// Frees a port that no packet was sent from.
+    #[inline(always)]
+    pub fn give_back(&self) {
+        self.owner.store(Owner::FREE.0);
+    }
+
+    /// Takes the port from its flow; it rests from tick `now` on.
+    #[inline(always)]
+    pub fn rest(&self, now: u32) {
+        self.set_progress(Progress { next: now, acknowledged: 0 });
+        self.owner.store(port_flags::RESTING);
+    }
+
+    /// The tick at which the rest of a resting port began.
+    #[inline(always)]
+    #[must_use]
+    pub fn resting_since(&self) -> u32 {
+        self.progress().next
+    }
+
+    /// Sets `flags` of the owner, and returns what it was before.
+    #[inline(always)]
+    pub fn set(&self, flags: u64) -> Owner {
+        Owner(self.owner.set(flags))
+    }
+
+    /// Clears `flags` of the owner.
+    #[inline(always)]
+    pub fn clear(&self, flags: u64) {
+        self.owner.clear(flags);
+    }
+
+    /// Address of the client.
+    #[inline(always)]
+    #[must_use]
+    pub fn client(&self) -> Addr {
+        let a = self.client[0].load().to_le_bytes();
+        let b = self.client[1].load().to_le_bytes();
+        Addr([
+            a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], //
+            b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7],
+        ])
+    }
+
+    /// Writes the address of the client; only for who has claimed the port.
+    #[inline(always)]
+    pub fn set_client(&self, client: Addr) {
+        let o = client.0;
+        let a = u64::from_le_bytes([o[0], o[1], o[2], o[3], o[4], o[5], o[6], o[7]]);
+        let b = u64::from_le_bytes([o[8], o[9], o[10], o[11], o[12], o[13], o[14], o[15]]);
+        self.client[0].store(a);
+        self.client[1].store(b);
+    }
+
+    /// What the broker has said.
+    #[inline(always)]
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        let word = self.progress.load();
+        Progress { next: word as u32, acknowledged: (word >> 32) as u32 }
+    }
+
+    /// Notes what the broker has said.
+    #[inline(always)]
+    pub fn set_progress(&self, to: Progress) {
+        self.progress.store(u64::from(to.next) | u64::from(to.acknowledged) << 32);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_owner_keeps_backend_and_port() {
+        let owner = Owner::claimed(0xab_cdef, [0x12, 0x34]);
+        assert_eq!(owner.backend(), 0xab_cdef);
+        assert_eq!(owner.client_port(), [0x12, 0x34]);
+        assert!(owner.has(port_flags::CLAIMED) && !owner.has(port_flags::RESTING));
+    }
+
+    #[test]
+    fn a_port_is_taken_once() {
+        let port = Port::default();
+        let owner = Owner::claimed(1, [0, 1]);
+        assert!(port.take(Owner::FREE, owner));
+        assert!(!port.take(Owner::FREE, Owner::claimed(2, [0, 2])));
+        assert_eq!(port.owner(), owner);
+        port.rest(77);
+        assert!(port.owner().has(port_flags::RESTING));
+        assert_eq!(port.resting_since(), 77);
+    }
 }

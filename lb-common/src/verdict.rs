@@ -87,8 +87,11 @@ verdicts! {
     PendingFull = "pending_full", Drop;
     /// A completed handshake, but the connection table is full.
     FlowsFull = "flows_full", Drop;
-    /// A packet of a broker to a source port that no flow owns.
-    UnknownReply = "unknown_reply", Drop;
+    /// A packet of a broker to a source port that no flow owns; answered with RST, so that the
+    /// broker lets go of the connection.
+    UnknownReply = "unknown_reply", Reset;
+    /// A RST of no known flow, from either side.
+    StrayReset = "stray_reset", Drop;
     /// The kernel has no route to the destination, or forwarding is off.
     NoRoute = "no_route", Drop;
     /// Larger than the MTU of the way on.

@@ -1,2 +1,154 @@
-//! The packet pipeline.
+//! The packet pipeline of mqlb: parse, find the service, pick the backend, rewrite, route, verdict.
+//!
+//! It is generic over [`packet::Packet`] and [`tables::Tables`]: the XDP program, the unit and
+//! property tests and the fuzz target run the same code. Everything on the way of a packet is
+//! inlined, returns data, and rejects with a [`Verdict`], of which each packet gets exactly one.
 #![no_std]
+
+#[cfg(any(test, feature = "host"))]
+extern crate std;
+
+pub mod checksum;
+mod claim;
+mod close;
+mod from_broker;
+mod from_client;
+mod handshake;
+#[cfg(any(test, feature = "host"))]
+pub mod host;
+pub mod packet;
+pub mod parse;
+pub mod reset;
+pub mod rewrite;
+pub mod tables;
+
+use lb_common::{
+    service::ServiceKey,
+    settings::Settings,
+    verdict::{Action, Verdict},
+};
+
+use packet::Packet;
+use parse::{IpVersion, Segment, tcp_flags};
+use rewrite::Translation;
+use tables::{Direction, Route, RouteQuery, Tables};
+
+/// What became of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// Why; its counter is raised by the caller.
+    pub verdict: Verdict,
+    /// The interface to send it out of, if the verdict's action is [`Action::Forward`].
+    pub ifindex: u32,
+}
+
+/// A segment that is to be forwarded.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Forward {
+    pub translation: Translation,
+    pub backend: u32,
+    pub direction: Direction,
+}
+
+/// Handles one frame: afterwards it is either ready to be sent as the outcome says, or unchanged.
+#[inline(always)]
+pub fn process(packet: &mut impl Packet, tables: &impl Tables) -> Outcome {
+    match parse::ip_version(packet) {
+        Ok(IpVersion::V4) => {
+            tcp(packet, tables, IpVersion::V4, parse::ipv4(packet)).unwrap_or_else(Outcome::of)
+        }
+        Ok(IpVersion::V6) => {
+            tcp(packet, tables, IpVersion::V6, parse::ipv6(packet)).unwrap_or_else(Outcome::of)
+        }
+        Err(verdict) => Outcome::of(verdict),
+    }
+}
+
+#[inline(always)]
+fn tcp(
+    packet: &mut impl Packet,
+    tables: &impl Tables,
+    version: IpVersion,
+    segment: Result<Segment, Verdict>,
+) -> Result<Outcome, Verdict> {
+    let segment = segment?;
+    match decide(&segment, version, tables) {
+        Ok(forward) => send(packet, tables, version, &segment, &forward),
+        Err(verdict) if verdict.action() == Action::Reset => {
+            if segment.has(tcp_flags::RST) {
+                return Err(Verdict::StrayReset);
+            }
+            reset::answer(packet, version, &segment).ok_or(Verdict::BadLength)?;
+            Err(verdict)
+        }
+        Err(verdict) => Err(verdict),
+    }
+}
+
+/// Which backend the segment goes to, or which client.
+#[inline(always)]
+fn decide(segment: &Segment, version: IpVersion, tables: &impl Tables) -> Result<Forward, Verdict> {
+    // Without settings nothing is configured yet.
+    let settings = tables.settings().ok_or(Verdict::NotOurs)?;
+    if let Some(index) = source_port_index(&settings, segment.destination_port)
+        && let Some(peer) = from_broker::peer(segment, tables)
+    {
+        return from_broker::decide(segment, peer, index, tables);
+    }
+    let key = ServiceKey::tcp(segment.destination, segment.destination_port);
+    let service = tables.service(&key).ok_or(Verdict::NotOurs)?;
+    if !segment.flags_are_sane() {
+        return Err(Verdict::BadTcpFlags);
+    }
+    from_client::decide(segment, version, &settings, &service, tables)
+}
+
+/// The place of a source port in the tables of its peers, if it is one of the balancer's.
+#[inline(always)]
+const fn source_port_index(settings: &Settings, port: [u8; 2]) -> Option<u32> {
+    let index = u16::from_be_bytes(port).wrapping_sub(settings.first_port);
+    if index < settings.ports { Some(index as u32) } else { None }
+}
+
+/// Asks for the way on, then rewrites the segment.
+#[inline(always)]
+fn send(
+    packet: &mut impl Packet,
+    tables: &impl Tables,
+    version: IpVersion,
+    segment: &Segment,
+    forward: &Forward,
+) -> Result<Outcome, Verdict> {
+    if segment.ttl <= 1 {
+        return Err(Verdict::TtlExpired);
+    }
+    let to = &forward.translation;
+    let query = RouteQuery {
+        source: to.source,
+        destination: to.destination,
+        tos: segment.tos,
+        ip_len: segment.ip_len,
+    };
+    let (ethernet, ifindex) = match tables.route(&query) {
+        Route::Via { ifindex, addresses } => (Some(addresses), ifindex),
+        Route::NoNeighbour => (None, 0),
+        Route::TooBig => return Err(Verdict::TooBig),
+        Route::None => return Err(Verdict::NoRoute),
+    };
+    rewrite::apply(packet, version, segment, to, ethernet).ok_or(Verdict::BadLength)?;
+    tables.count_forwarded(forward.backend, forward.direction, u64::from(segment.ip_len));
+    let verdict = match (forward.direction, ethernet) {
+        (Direction::ToBackend, Some(_)) => Verdict::ToBackend,
+        (Direction::ToClient, Some(_)) => Verdict::ToClient,
+        (Direction::ToBackend, None) => Verdict::ToBackendByKernel,
+        (Direction::ToClient, None) => Verdict::ToClientByKernel,
+    };
+    Ok(Outcome { verdict, ifindex })
+}
+
+impl Outcome {
+    #[inline(always)]
+    const fn of(verdict: Verdict) -> Self {
+        Self { verdict, ifindex: 0 }
+    }
+}

@@ -1,19 +1,361 @@
-//! The XDP program: maps, entry points, and the glue to aya.
+//! The XDP program: the maps, the entry point, and the pipeline's view of the kernel.
 #![no_std]
 #![no_main]
 
-use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
+use core::{mem, ptr};
 
+use aya_ebpf::{
+    Global,
+    bindings::{
+        BPF_F_MMAPABLE, BPF_FIB_LKUP_RET_FRAG_NEEDED, BPF_FIB_LKUP_RET_NO_NEIGH,
+        BPF_FIB_LKUP_RET_SUCCESS, BPF_NOEXIST, bpf_fib_lookup as FibLookup, xdp_action,
+    },
+    btf_maps::{Array, ArrayOfMaps, HashMap, PerCpuArray},
+    helpers::generated::{
+        bpf_fib_lookup, bpf_ktime_get_coarse_ns, bpf_redirect, bpf_xdp_adjust_tail,
+        bpf_xdp_get_buff_len,
+    },
+    macros::{btf_map, xdp},
+    programs::XdpContext,
+};
+use aya_log_ebpf::info;
+use lb_common::{
+    addr::Addr,
+    backend::{Backend, PeerKey, Source},
+    counters::BackendCounters,
+    flow::{Flow, FlowCell, FlowKey},
+    layout::sizes,
+    port::Port,
+    ring::{Ring, SLOTS, Slot},
+    service::{Service, ServiceKey},
+    settings::Settings,
+    ticks,
+    verdict::{self, Action},
+};
+use lb_ebpf::{
+    Outcome,
+    packet::Packet,
+    process,
+    tables::{Direction, Event, InsertError, Route, RouteQuery, Tables},
+};
+
+#[btf_map]
+static SETTINGS: Array<Settings, 1> = Array::new();
+#[btf_map]
+static SERVICES: HashMap<ServiceKey, Service, { sizes::SERVICES }> = HashMap::new();
+#[btf_map]
+static SERVICE_BY_ID: Array<Service, { sizes::SERVICES }> = Array::new();
+#[btf_map]
+static RINGS: ArrayOfMaps<Array<Ring, 1>, { sizes::SERVICES }> = ArrayOfMaps::new();
+#[btf_map]
+static BACKENDS: Array<Backend, { sizes::BACKENDS }> = Array::new();
+#[btf_map]
+static SOURCES: Array<Source, { lb_common::backend::MAX_SOURCES as usize }> = Array::new();
+#[btf_map]
+static PEERS: HashMap<PeerKey, u32, { sizes::PEERS }> = HashMap::new();
+#[btf_map]
+static PORTS: ArrayOfMaps<
+    Array<Port, { sizes::PORTS }, { BPF_F_MMAPABLE as usize }>,
+    { sizes::PEERS },
+> = ArrayOfMaps::new();
+#[btf_map]
+static PENDING: HashMap<FlowKey, FlowCell, { sizes::PENDING }> = HashMap::new();
+#[btf_map]
+static FLOWS: HashMap<FlowKey, FlowCell, { sizes::FLOWS }> = HashMap::new();
+#[btf_map]
+static VERDICTS: PerCpuArray<u64, { verdict::COUNT }> = PerCpuArray::new();
+#[btf_map]
+static BACKEND_COUNTERS: PerCpuArray<BackendCounters, { sizes::BACKENDS }> = PerCpuArray::new();
+
+/// Set at load to log the verdict of every packet. While it is zero the verifier removes the code.
+#[unsafe(no_mangle)]
+static LOG_PACKETS: Global<u8> = Global::new(0);
+
+/// The load balancer: attached to every interface that clients or brokers are behind.
 #[xdp]
-pub fn mqlb(_ctx: XdpContext) -> u32 {
-    xdp_action::XDP_PASS
+pub fn mqlb(ctx: XdpContext) -> u32 {
+    let mut frame = Frame { ctx };
+    let tables = Kernel { ctx: frame.ctx.ctx };
+    let outcome = process(&mut frame, &tables);
+    count(outcome);
+    if LOG_PACKETS.load() != 0 {
+        info!(&frame.ctx, "{}", outcome.verdict.name());
+    }
+    match outcome.verdict.action() {
+        Action::Pass => xdp_action::XDP_PASS,
+        Action::Drop => xdp_action::XDP_DROP,
+        Action::Reset => xdp_action::XDP_TX,
+        Action::Forward => send_to(&frame.ctx, outcome.ifindex),
+    }
 }
 
+#[inline(always)]
+fn send_to(ctx: &XdpContext, ifindex: u32) -> u32 {
+    if ctx.ingress_ifindex() as u32 == ifindex {
+        return xdp_action::XDP_TX;
+    }
+    // SAFETY: the helper takes two integers and touches no memory of ours.
+    unsafe { bpf_redirect(ifindex, 0) as u32 }
+}
+
+#[inline(always)]
+fn count(outcome: Outcome) {
+    if let Some(counter) = VERDICTS.get_ptr_mut(outcome.verdict as u32) {
+        // SAFETY: the map returned the pointer; only this CPU uses this copy, and XDP programs do
+        // not interrupt each other on a CPU.
+        unsafe { *counter += 1 };
+    }
+}
+
+/// The frame that the driver received.
+struct Frame {
+    ctx: XdpContext,
+}
+
+impl Packet for Frame {
+    #[inline(always)]
+    fn len(&self) -> usize {
+        // The difference of the two packet pointers is not usable here: LLVM re-associates it into
+        // pointer arithmetic that the verifier forbids.
+        // SAFETY: `ctx` is the context that the kernel gave us.
+        unsafe { bpf_xdp_get_buff_len(self.ctx.ctx) as usize }
+    }
+
+    #[inline(always)]
+    fn load<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        let start = self.ctx.data();
+        if start + offset + N > self.ctx.data_end() {
+            return None;
+        }
+        // SAFETY: the N bytes lie before `data_end`, and byte arrays have no alignment.
+        Some(unsafe { ptr::read_unaligned((start + offset) as *const [u8; N]) })
+    }
+
+    #[inline(always)]
+    fn store<const N: usize>(&mut self, offset: usize, bytes: [u8; N]) -> Option<()> {
+        let start = self.ctx.data();
+        if start + offset + N > self.ctx.data_end() {
+            return None;
+        }
+        // SAFETY: as in `load`; XDP programs may write to the frame.
+        unsafe { ptr::write_unaligned((start + offset) as *mut [u8; N], bytes) };
+        Some(())
+    }
+
+    #[inline(always)]
+    fn truncate(&mut self, len: usize) -> Option<()> {
+        let delta = len as i32 - self.len() as i32;
+        // SAFETY: `ctx` is the context that the kernel gave us; no packet pointer is kept across
+        // the call, every access derives its own.
+        let result = unsafe { bpf_xdp_adjust_tail(self.ctx.ctx, delta) };
+        (result == 0).then_some(())
+    }
+}
+
+/// The maps and the helpers of the kernel.
+struct Kernel {
+    ctx: *mut aya_ebpf::bindings::xdp_md,
+}
+
+impl Tables for Kernel {
+    type FlowRef = &'static FlowCell;
+    type PortRef = &'static Port;
+    type SettingsRef = &'static Settings;
+
+    #[inline(always)]
+    fn settings(&self) -> Option<&'static Settings> {
+        SETTINGS.get(0).filter(|settings| settings.ports != 0)
+    }
+
+    #[inline(always)]
+    fn service(&self, key: &ServiceKey) -> Option<Service> {
+        // SAFETY: copied out at once; a service is replaced by one that is as valid.
+        unsafe { SERVICES.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn service_by_id(&self, id: u32) -> Option<Service> {
+        SERVICE_BY_ID.get(id).copied()
+    }
+
+    #[inline(always)]
+    fn slot(&self, service: u32, slot: u32) -> Option<Slot> {
+        let ring = RINGS.get_value(service, &0)?;
+        if slot as usize >= SLOTS {
+            return None;
+        }
+        Some(ring[slot as usize])
+    }
+
+    #[inline(always)]
+    fn backend(&self, id: u32) -> Option<Backend> {
+        BACKENDS.get(id).copied()
+    }
+
+    #[inline(always)]
+    fn source(&self, number: u32) -> Option<Source> {
+        SOURCES.get(number).copied()
+    }
+
+    #[inline(always)]
+    fn peer(&self, key: &PeerKey) -> Option<u32> {
+        // SAFETY: copied out at once; an integer.
+        unsafe { PEERS.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn port(&self, peer: u32, index: u32) -> Option<&'static Port> {
+        PORTS.get_value(peer, &index)
+    }
+
+    #[inline(always)]
+    fn pending(&self, key: &FlowKey) -> Option<&'static FlowCell> {
+        // SAFETY: the cell has only atomics and fields that never change while the key is there;
+        // see the trait on entries that vanish meanwhile.
+        unsafe { PENDING.get(key) }
+    }
+
+    #[inline(always)]
+    fn insert_pending(&self, key: &FlowKey, flow: Flow) -> Result<(), InsertError> {
+        inserted(PENDING.insert(key, FlowCell::from(flow), u64::from(BPF_NOEXIST)))
+    }
+
+    #[inline(always)]
+    fn remove_pending(&self, key: &FlowKey) -> bool {
+        PENDING.remove(key).is_ok()
+    }
+
+    #[inline(always)]
+    fn flow(&self, key: &FlowKey) -> Option<&'static FlowCell> {
+        // SAFETY: as in `pending`.
+        unsafe { FLOWS.get(key) }
+    }
+
+    #[inline(always)]
+    fn insert_flow(&self, key: &FlowKey, flow: Flow) -> Result<(), InsertError> {
+        inserted(FLOWS.insert(key, FlowCell::from(flow), u64::from(BPF_NOEXIST)))
+    }
+
+    #[inline(always)]
+    fn remove_flow(&self, key: &FlowKey) -> bool {
+        FLOWS.remove(key).is_ok()
+    }
+
+    #[inline(always)]
+    fn now(&self) -> u32 {
+        // SAFETY: the helper takes nothing and returns an integer. Linux 5.11.
+        ticks::from_ns(unsafe { bpf_ktime_get_coarse_ns() })
+    }
+
+    #[inline(always)]
+    fn route(&self, query: &RouteQuery) -> Route {
+        fib(self.ctx, query)
+    }
+
+    #[inline(always)]
+    fn count(&self, backend: u32, event: Event) {
+        let Some(counters) = BACKEND_COUNTERS.get_ptr_mut(backend) else { return };
+        // SAFETY: as in `count` above.
+        let counters = unsafe { &mut *counters };
+        match event {
+            Event::Attempted => counters.attempted += 1,
+            Event::Opened => counters.opened += 1,
+            Event::Closed => counters.closed = counters.closed.wrapping_add(1),
+            Event::Revived => counters.closed = counters.closed.wrapping_sub(1),
+            Event::Refused => counters.refused += 1,
+        }
+    }
+
+    #[inline(always)]
+    fn count_forwarded(&self, backend: u32, direction: Direction, bytes: u64) {
+        let Some(counters) = BACKEND_COUNTERS.get_ptr_mut(backend) else { return };
+        // SAFETY: as in `count` above.
+        let counters = unsafe { &mut *counters };
+        match direction {
+            Direction::ToBackend => {
+                counters.packets_to_backend += 1;
+                counters.bytes_to_backend += bytes;
+            }
+            Direction::ToClient => {
+                counters.packets_to_client += 1;
+                counters.bytes_to_client += bytes;
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn inserted(result: Result<(), i32>) -> Result<(), InsertError> {
+    const EEXIST: i32 = -17;
+    match result {
+        Ok(()) => Ok(()),
+        Err(EEXIST) => Err(InsertError::Exists),
+        Err(_) => Err(InsertError::Full),
+    }
+}
+
+/// `bpf_fib_lookup`: the kernel's own routing tables and neighbours (Linux 4.18; the MTU check
+/// takes the IP length since 5.12).
+#[inline(always)]
+fn fib(ctx: *mut aya_ebpf::bindings::xdp_md, query: &RouteQuery) -> Route {
+    const AF_INET: u8 = 2;
+    const AF_INET6: u8 = 10;
+    // SAFETY: every field is an integer, an array or a union of integers.
+    let mut lookup: FibLookup = unsafe { mem::zeroed() };
+    lookup.l4_protocol = 6;
+    lookup.__bindgen_anon_1.tot_len = query.ip_len;
+    // SAFETY: `ctx` is the context that the kernel gave us.
+    lookup.ifindex = unsafe { (*ctx).ingress_ifindex };
+    if query.destination.is_v4() {
+        lookup.family = AF_INET;
+        lookup.__bindgen_anon_2.tos = query.tos;
+        lookup.__bindgen_anon_3.ipv4_src = u32::from_ne_bytes(query.source.v4_octets());
+        lookup.__bindgen_anon_4.ipv4_dst = u32::from_ne_bytes(query.destination.v4_octets());
+    } else {
+        lookup.family = AF_INET6;
+        lookup.__bindgen_anon_2.flowinfo = (u32::from(query.tos) << 20).to_be();
+        lookup.__bindgen_anon_3.ipv6_src = words(query.source);
+        lookup.__bindgen_anon_4.ipv6_dst = words(query.destination);
+    }
+    let size = size_of::<FibLookup>() as i32;
+    // SAFETY: `ctx` as above; `lookup` is as long as we say, and initialised.
+    let result = unsafe { bpf_fib_lookup(ctx.cast(), &raw mut lookup, size, 0) };
+    match result as u32 {
+        BPF_FIB_LKUP_RET_SUCCESS => {
+            Route::Via { ifindex: lookup.ifindex, addresses: ethernet(&lookup) }
+        }
+        BPF_FIB_LKUP_RET_NO_NEIGH => Route::NoNeighbour,
+        BPF_FIB_LKUP_RET_FRAG_NEEDED => Route::TooBig,
+        _ => Route::None,
+    }
+}
+
+/// An address as the kernel wants it: its bytes as they lie, in four words.
+#[inline(always)]
+const fn words(addr: Addr) -> [u32; 4] {
+    let o = addr.0;
+    [
+        u32::from_ne_bytes([o[0], o[1], o[2], o[3]]),
+        u32::from_ne_bytes([o[4], o[5], o[6], o[7]]),
+        u32::from_ne_bytes([o[8], o[9], o[10], o[11]]),
+        u32::from_ne_bytes([o[12], o[13], o[14], o[15]]),
+    ]
+}
+
+#[inline(always)]
+const fn ethernet(lookup: &FibLookup) -> [u8; 12] {
+    let [d0, d1, d2, d3, d4, d5] = lookup.dmac;
+    let [s0, s1, s2, s3, s4, s5] = lookup.smac;
+    [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5]
+}
+
+#[cfg(not(test))]
 #[panic_handler]
-fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     loop {}
 }
 
+/// Some helpers may be called by programs with a GPL-compatible licence only.
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]
-static LICENSE: [u8; 4] = *b"GPL\0";
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

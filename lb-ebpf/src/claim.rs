@@ -1,0 +1,105 @@
+//! Source ports towards brokers: claiming one for a new flow, and letting it rest afterwards.
+
+use lb_common::{
+    backend::Backend,
+    flow::Flow,
+    port::{Owner, Port, Progress, port_flags},
+    settings::Settings,
+    ticks,
+    verdict::Verdict,
+};
+
+use crate::{
+    parse::{IpVersion, Segment},
+    tables::Tables,
+};
+
+/// How many ports are tried for one SYN. At nine ports of ten in use, all tries of a SYN fail once
+/// in 29 times; the client's retransmission tries others.
+const TRIES: u32 = 32;
+
+/// A port that this flow owns from now on.
+pub(crate) struct Claimed<P> {
+    /// Big-endian.
+    pub nat_port: [u8; 2],
+    /// Number of the source address.
+    pub source: u16,
+    /// The port itself.
+    pub port: P,
+}
+
+/// Claims a free port for a flow of `segment` to the backend numbered `id`.
+#[inline(always)]
+pub(crate) fn port<T: Tables>(
+    segment: &Segment,
+    version: IpVersion,
+    settings: &Settings,
+    hash: u64,
+    id: u32,
+    backend: &Backend,
+    tables: &T,
+) -> Result<Claimed<T::PortRef>, Verdict> {
+    let (first_source, sources) = match version {
+        IpVersion::V4 => (0, u32::from(settings.sources_v4)),
+        IpVersion::V6 => (u32::from(settings.sources_v4), u32::from(settings.sources_v6)),
+    };
+    let ports = u32::from(settings.ports);
+    if sources == 0 || ports == 0 {
+        return Err(Verdict::PortsExhausted);
+    }
+    let now = tables.now();
+    // The low half: the high half chose the slot, and is the same for all flows of a slot. The
+    // initial sequence number makes a retransmission with a new one look elsewhere.
+    let start = (hash as u32).wrapping_add(segment.sequence);
+    let mut attempt = 0;
+    while attempt < TRIES {
+        // An odd stride visits both ends of the range; 0x9e37_79b9 is 2^32 over the golden ratio.
+        let place = start.wrapping_add(attempt.wrapping_mul(0x9e37_79b9));
+        let index = ((u64::from(place) * u64::from(ports)) >> 32) as u32;
+        let source = first_source + (place ^ attempt) % sources;
+        if let Some(port) = tables.port(backend.first_peer + source, index)
+            && take(segment, settings, &port, id, now)
+        {
+            let nat_port = settings.first_port.wrapping_add(index as u16).to_be_bytes();
+            return Ok(Claimed { nat_port, source: source as u16, port });
+        }
+        attempt += 1;
+    }
+    Err(Verdict::PortsExhausted)
+}
+
+/// Moves a port from free, or rested long enough, to this flow; whether this CPU did it.
+#[inline(always)]
+fn take(segment: &Segment, settings: &Settings, port: &Port, id: u32, now: u32) -> bool {
+    let before = port.owner();
+    let rested = before.has(port_flags::RESTING)
+        && ticks::age(now, port.resting_since()) > settings.rest_ticks;
+    if before != Owner::FREE && !rested
+        || !port.take(before, Owner::claimed(id, segment.source_port))
+    {
+        return false;
+    }
+    port.set_client(segment.source);
+    port.set_progress(Progress { next: 0, acknowledged: segment.next_sequence() });
+    true
+}
+
+/// The port of a flow.
+#[inline(always)]
+pub(crate) fn port_of<T: Tables>(
+    settings: &Settings,
+    flow: &Flow,
+    backend: &Backend,
+    tables: &T,
+) -> Option<T::PortRef> {
+    let index = u16::from_be_bytes(flow.nat_port).wrapping_sub(settings.first_port);
+    tables.port(backend.first_peer + u32::from(flow.source), u32::from(index))
+}
+
+/// Takes the port from a flow that was removed; it may be claimed again after its rest.
+#[inline(always)]
+pub(crate) fn rest(settings: &Settings, flow: &Flow, backend: &Backend, tables: &impl Tables) {
+    if let Some(port) = port_of(settings, flow, backend, tables) {
+        port.rest(tables.now());
+    }
+}

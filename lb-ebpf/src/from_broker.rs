@@ -1,0 +1,90 @@
+//! Segments from brokers back to clients.
+
+use lb_common::{
+    backend::PeerKey,
+    flow::FlowKey,
+    port::{Owner, Port, Progress, port_flags},
+    verdict::Verdict,
+};
+
+use crate::{
+    Forward, close,
+    parse::{Segment, tcp_flags},
+    rewrite::Translation,
+    tables::{Direction, Tables},
+};
+
+/// The number of the peer that a segment comes from, if it comes from a broker to one of the
+/// balancer's source addresses.
+#[inline(always)]
+pub(crate) fn peer(segment: &Segment, tables: &impl Tables) -> Option<u32> {
+    tables.peer(&PeerKey {
+        broker: segment.source,
+        source: segment.destination,
+        port: segment.source_port,
+        pad: [0; 2],
+    })
+}
+
+/// The way of a broker's segment back to the client that owns the source port.
+#[inline(always)]
+pub(crate) fn decide(
+    segment: &Segment,
+    peer: u32,
+    index: u32,
+    tables: &impl Tables,
+) -> Result<Forward, Verdict> {
+    let port = tables.port(peer, index).ok_or(Verdict::Inconsistent)?;
+    let owner = port.owner();
+    if !owner.has(port_flags::CLAIMED) {
+        return Err(Verdict::UnknownReply);
+    }
+    let id = owner.backend();
+    let backend = tables.backend(id).ok_or(Verdict::Inconsistent)?;
+    let service = tables.service_by_id(backend.service).ok_or(Verdict::Inconsistent)?;
+    let client = port.client();
+    if segment.has(tcp_flags::FIN | tcp_flags::RST) && owner.has(port_flags::PROMOTED) {
+        let key = FlowKey::new(client, owner.client_port(), service.id);
+        ended(segment, id, &key, &port, tables);
+    }
+    note_progress(segment, owner, &port);
+    Ok(Forward {
+        translation: Translation {
+            source: service.key.vip,
+            source_port: service.key.port,
+            destination: client,
+            destination_port: owner.client_port(),
+        },
+        backend: id,
+        direction: Direction::ToClient,
+    })
+}
+
+/// A FIN or RST of the broker.
+#[inline(always)]
+fn ended(segment: &Segment, backend: u32, key: &FlowKey, port: &Port, tables: &impl Tables) {
+    if !close::fits_broker(segment, port) {
+        return;
+    }
+    let last =
+        segment.has(tcp_flags::RST) || port.set(port_flags::BROKER_FIN).has(port_flags::CLIENT_FIN);
+    if last && let Some(cell) = tables.flow(key) {
+        close::end(backend, &cell, tables);
+    }
+}
+
+/// Remembers what the broker has sent and acknowledged. From a SYN-ACK on, its numbers are known;
+/// until the client has proved itself, only a SYN-ACK sets them.
+#[inline(always)]
+fn note_progress(segment: &Segment, owner: Owner, port: &Port) {
+    if segment.has(tcp_flags::RST) || !segment.has(tcp_flags::ACK) {
+        return;
+    }
+    let said = Progress { next: segment.next_sequence(), acknowledged: segment.acknowledgement };
+    if segment.has(tcp_flags::SYN) {
+        port.set_progress(said);
+        port.set(port_flags::SYN_ACKED);
+    } else if owner.has(port_flags::PROMOTED) && port.progress() != said {
+        port.set_progress(said);
+    }
+}

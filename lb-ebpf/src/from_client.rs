@@ -1,0 +1,134 @@
+//! Segments from clients to a service.
+
+use lb_common::{
+    backend::{Backend, backend_flags},
+    flow::{Flow, FlowCell, FlowKey},
+    service::{Service, service_flags},
+    settings::Settings,
+    verdict::Verdict,
+};
+
+use crate::{
+    Forward, claim, close, handshake,
+    parse::{IpVersion, Segment, tcp_flags},
+    rewrite::Translation,
+    tables::{Direction, Event, Tables},
+};
+
+/// The way of a segment to its broker: by the connection table, by the handshake under way, or, if
+/// it opens a connection, by the ring.
+#[inline(always)]
+pub(crate) fn decide(
+    segment: &Segment,
+    version: IpVersion,
+    settings: &Settings,
+    service: &Service,
+    tables: &impl Tables,
+) -> Result<Forward, Verdict> {
+    let key = FlowKey::new(segment.source, segment.source_port, service.id);
+    if let Some(cell) = tables.flow(&key) {
+        match established(segment, settings, &key, &cell, tables)? {
+            Found::Goes(forward) => return Ok(forward),
+            Found::Ended => {
+                return handshake::open(segment, version, settings, service, &key, tables);
+            }
+        }
+    }
+    if segment.opens() {
+        return handshake::open(segment, version, settings, service, &key, tables);
+    }
+    if let Some(cell) = tables.pending(&key) {
+        return handshake::complete(segment, settings, service, &key, &cell, tables);
+    }
+    // Another CPU may have moved the flow from one table to the other between the two look-ups.
+    if let Some(cell) = tables.flow(&key)
+        && let Found::Goes(forward) = established(segment, settings, &key, &cell, tables)?
+    {
+        return Ok(forward);
+    }
+    Err(unknown_flow(service))
+}
+
+enum Found {
+    /// The segment belongs to the flow.
+    Goes(Forward),
+    /// The flow has ended, and this segment opens a new one.
+    Ended,
+}
+
+#[inline(always)]
+fn established(
+    segment: &Segment,
+    settings: &Settings,
+    key: &FlowKey,
+    cell: &FlowCell,
+    tables: &impl Tables,
+) -> Result<Found, Verdict> {
+    let flow = cell.load();
+    let backend = tables.backend(flow.backend()).ok_or(Verdict::Inconsistent)?;
+    let closed = flow.is_closed();
+    let gone = backend.flags & backend_flags::FORWARD == 0;
+    if segment.opens() && (closed || gone) {
+        // The client uses its port again. A SYN of a live flow goes to its broker instead: forged,
+        // it must not move the flow; honest, the broker answers it as RFC 5961 says.
+        forget(settings, key, &flow, &backend, tables);
+        return Ok(Found::Ended);
+    }
+    if gone {
+        tables.count(flow.backend(), Event::Refused);
+        return Err(Verdict::BackendGone);
+    }
+    cell.touch(&flow, tables.now());
+    if segment.has(tcp_flags::FIN | tcp_flags::RST) {
+        close::by_client(segment, settings, &flow, &backend, cell, tables);
+    } else if closed && segment.payload_len > 0 {
+        close::revive(settings, &flow, &backend, cell, tables);
+    }
+    forward(&flow, &backend, tables).map(Found::Goes)
+}
+
+/// Removes an ended flow; its port rests.
+#[inline(always)]
+fn forget(
+    settings: &Settings,
+    key: &FlowKey,
+    flow: &Flow,
+    backend: &Backend,
+    tables: &impl Tables,
+) {
+    if tables.remove_flow(key) {
+        if !flow.is_closed() {
+            tables.count(flow.backend(), Event::Closed);
+        }
+        claim::rest(settings, flow, backend, tables);
+    }
+}
+
+/// Sends a segment of `flow` to its broker.
+#[inline(always)]
+pub(crate) fn forward(
+    flow: &Flow,
+    backend: &Backend,
+    tables: &impl Tables,
+) -> Result<Forward, Verdict> {
+    let source = tables.source(u32::from(flow.source)).ok_or(Verdict::Inconsistent)?;
+    Ok(Forward {
+        translation: Translation {
+            source: source.address,
+            source_port: flow.nat_port,
+            destination: backend.address,
+            destination_port: backend.port,
+        },
+        backend: flow.backend(),
+        direction: Direction::ToBackend,
+    })
+}
+
+#[inline(always)]
+const fn unknown_flow(service: &Service) -> Verdict {
+    if service.flags & service_flags::RESET_UNKNOWN_FLOW != 0 {
+        Verdict::UnknownFlowReset
+    } else {
+        Verdict::UnknownFlowDrop
+    }
+}

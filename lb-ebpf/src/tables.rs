@@ -1,0 +1,126 @@
+//! What the pipeline asks of the world around it: the maps, the clock and the kernel's routing.
+
+use core::ops::Deref;
+
+use lb_common::{
+    addr::Addr,
+    backend::{Backend, PeerKey, Source},
+    flow::{Flow, FlowCell, FlowKey},
+    port::Port,
+    ring::Slot,
+    service::{Service, ServiceKey},
+    settings::Settings,
+};
+
+/// Why an entry was not inserted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InsertError {
+    /// The key is there already.
+    Exists,
+    /// The table is full, or the kernel found no memory.
+    Full,
+}
+
+/// Counters of a backend that the pipeline raises by one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A new flow was given to the backend.
+    Attempted,
+    /// A handshake was completed.
+    Opened,
+    /// A connection ended by FIN or RST.
+    Closed,
+    /// A connection taken for ended lives on after all.
+    Revived,
+    /// A segment was refused because the backend is gone.
+    Refused,
+}
+
+/// The direction of a forwarded packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From the client to the broker.
+    ToBackend,
+    /// From the broker to the client.
+    ToClient,
+}
+
+/// A question to the kernel's routing: where does a packet with these headers go?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RouteQuery {
+    /// Source address after rewriting.
+    pub source: Addr,
+    /// Destination address after rewriting.
+    pub destination: Addr,
+    /// IPv4 type of service, or IPv6 traffic class.
+    pub tos: u8,
+    /// Length of the IP packet in bytes, headers included.
+    pub ip_len: u16,
+}
+
+/// Where a packet goes next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// Out of interface `ifindex`, with these Ethernet addresses (destination, then source).
+    Via { ifindex: u32, addresses: [u8; 12] },
+    /// The next hop's Ethernet address is not known yet: the kernel must ask for it.
+    NoNeighbour,
+    /// The packet is larger than the MTU of the way on.
+    TooBig,
+    /// There is no way on.
+    None,
+}
+
+/// The tables of the data plane.
+///
+/// A reference into the flow and port tables stays usable for the current packet, but another CPU
+/// may remove the entry at any moment and its memory may serve another flow then. Entries are
+/// therefore only removed after they were idle, and what is written through such a reference is
+/// one word that a wrong owner survives (a time stamp, a flag).
+pub trait Tables {
+    /// A flow in its table.
+    type FlowRef: Deref<Target = FlowCell>;
+    /// A source port in its table.
+    type PortRef: Deref<Target = Port>;
+    /// The settings in their map.
+    type SettingsRef: Deref<Target = Settings>;
+
+    /// What holds for all services; `None` before the controller has written it.
+    fn settings(&self) -> Option<Self::SettingsRef>;
+    /// The service at this address.
+    fn service(&self, key: &ServiceKey) -> Option<Service>;
+    /// The service with this id.
+    fn service_by_id(&self, id: u32) -> Option<Service>;
+    /// A slot of the ring of a service.
+    fn slot(&self, service: u32, slot: u32) -> Option<Slot>;
+    /// The backend with this id.
+    fn backend(&self, id: u32) -> Option<Backend>;
+    /// The balancer's source address with this number.
+    fn source(&self, number: u32) -> Option<Source>;
+    /// The number of a peer.
+    fn peer(&self, key: &PeerKey) -> Option<u32>;
+    /// The source port at `index` of a peer's table.
+    fn port(&self, peer: u32, index: u32) -> Option<Self::PortRef>;
+
+    /// A handshake under way.
+    fn pending(&self, key: &FlowKey) -> Option<Self::FlowRef>;
+    /// Adds a handshake; never overwrites.
+    fn insert_pending(&self, key: &FlowKey, flow: Flow) -> Result<(), InsertError>;
+    /// Removes a handshake; whether it was there.
+    fn remove_pending(&self, key: &FlowKey) -> bool;
+    /// A connection.
+    fn flow(&self, key: &FlowKey) -> Option<Self::FlowRef>;
+    /// Adds a connection; never overwrites.
+    fn insert_flow(&self, key: &FlowKey, flow: Flow) -> Result<(), InsertError>;
+    /// Removes a connection; whether it was there.
+    fn remove_flow(&self, key: &FlowKey) -> bool;
+
+    /// The current tick, see [`lb_common::ticks`].
+    fn now(&self) -> u32;
+    /// Asks the kernel for the way on.
+    fn route(&self, query: &RouteQuery) -> Route;
+    /// Raises a counter of a backend.
+    fn count(&self, backend: u32, event: Event);
+    /// Counts a packet that is forwarded, `bytes` of IP.
+    fn count_forwarded(&self, backend: u32, direction: Direction, bytes: u64);
+}
