@@ -46,12 +46,9 @@ pub fn flow_hash(
 }
 
 #[inline(always)]
-const fn halves(addr: Addr) -> [u64; 2] {
-    let o = addr.0;
-    [
-        u64::from_be_bytes([o[0], o[1], o[2], o[3], o[4], o[5], o[6], o[7]]),
-        u64::from_be_bytes([o[8], o[9], o[10], o[11], o[12], o[13], o[14], o[15]]),
-    ]
+fn halves(addr: Addr) -> [u64; 2] {
+    let [a, b, c, d] = addr.words();
+    [u64::from(a) | u64::from(b) << 32, u64::from(c) | u64::from(d) << 32]
 }
 
 /// What is remembered of a flow.

@@ -138,22 +138,16 @@ impl Port {
     #[inline(always)]
     #[must_use]
     pub fn client(&self) -> Addr {
-        let a = self.client[0].load().to_le_bytes();
-        let b = self.client[1].load().to_le_bytes();
-        Addr([
-            a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], //
-            b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7],
-        ])
+        let (a, b) = (self.client[0].load(), self.client[1].load());
+        Addr::from_words([a as u32, (a >> 32) as u32, b as u32, (b >> 32) as u32])
     }
 
     /// Writes the address of the client; only for who has claimed the port.
     #[inline(always)]
     pub fn set_client(&self, client: Addr) {
-        let o = client.0;
-        let a = u64::from_le_bytes([o[0], o[1], o[2], o[3], o[4], o[5], o[6], o[7]]);
-        let b = u64::from_le_bytes([o[8], o[9], o[10], o[11], o[12], o[13], o[14], o[15]]);
-        self.client[0].store(a);
-        self.client[1].store(b);
+        let [a, b, c, d] = client.words();
+        self.client[0].store(u64::from(a) | u64::from(b) << 32);
+        self.client[1].store(u64::from(c) | u64::from(d) << 32);
     }
 
     /// What the broker has said.

@@ -32,14 +32,13 @@ pub(crate) struct Claimed<P> {
 #[inline(always)]
 pub(crate) fn port<T: Tables>(
     segment: &Segment,
-    version: IpVersion,
     settings: &Settings,
     hash: u64,
     id: u32,
     backend: &Backend,
     tables: &T,
 ) -> Result<Claimed<T::PortRef>, Verdict> {
-    let (first_source, sources) = match version {
+    let (first_source, sources) = match segment.version {
         IpVersion::V4 => (0, u32::from(settings.sources_v4)),
         IpVersion::V6 => (u32::from(settings.sources_v4), u32::from(settings.sources_v6)),
     };

@@ -10,7 +10,7 @@ use lb_common::{
 
 use crate::{
     Forward, claim, close, handshake,
-    parse::{IpVersion, Segment, tcp_flags},
+    parse::{Segment, tcp_flags},
     rewrite::Translation,
     tables::{Direction, Event, Tables},
 };
@@ -20,7 +20,6 @@ use crate::{
 #[inline(always)]
 pub(crate) fn decide(
     segment: &Segment,
-    version: IpVersion,
     settings: &Settings,
     service: &Service,
     tables: &impl Tables,
@@ -30,12 +29,12 @@ pub(crate) fn decide(
         match established(segment, settings, &key, &cell, tables)? {
             Found::Goes(forward) => return Ok(forward),
             Found::Ended => {
-                return handshake::open(segment, version, settings, service, &key, tables);
+                return handshake::open(segment, settings, service, &key, tables);
             }
         }
     }
     if segment.opens() {
-        return handshake::open(segment, version, settings, service, &key, tables);
+        return handshake::open(segment, settings, service, &key, tables);
     }
     if let Some(cell) = tables.pending(&key) {
         return handshake::complete(segment, settings, service, &key, &cell, tables);
@@ -71,7 +70,7 @@ fn established(
     if segment.opens() && (closed || gone) {
         // The client uses its port again. A SYN of a live flow goes to its broker instead: forged,
         // it must not move the flow; honest, the broker answers it as RFC 5961 says.
-        forget(settings, key, &flow, &backend, tables);
+        forget(settings, key, &flow, backend, tables);
         return Ok(Found::Ended);
     }
     if gone {
@@ -80,11 +79,11 @@ fn established(
     }
     cell.touch(&flow, tables.now());
     if segment.has(tcp_flags::FIN | tcp_flags::RST) {
-        close::by_client(segment, settings, &flow, &backend, cell, tables);
+        close::by_client(segment, settings, &flow, backend, cell, tables);
     } else if closed && segment.payload_len > 0 {
-        close::revive(settings, &flow, &backend, cell, tables);
+        close::revive(settings, &flow, backend, cell, tables);
     }
-    forward(&flow, &backend, tables).map(Found::Goes)
+    forward(&flow, backend, tables).map(Found::Goes)
 }
 
 /// Removes an ended flow; its port rests.

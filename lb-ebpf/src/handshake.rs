@@ -16,7 +16,7 @@ use lb_common::{
 
 use crate::{
     Forward, claim, close, from_client,
-    parse::{IpVersion, Segment, tcp_flags},
+    parse::{Segment, tcp_flags},
     tables::{Event, InsertError, Tables},
 };
 
@@ -28,7 +28,6 @@ const FIRST_DATA: u32 = 4096;
 #[inline(always)]
 pub(crate) fn open(
     segment: &Segment,
-    version: IpVersion,
     settings: &Settings,
     service: &Service,
     key: &FlowKey,
@@ -46,7 +45,7 @@ pub(crate) fn open(
         return Err(no_backend(service));
     }
     let backend = tables.backend(id).ok_or(Verdict::Inconsistent)?;
-    let claimed = claim::port(segment, version, settings, hash, id, &backend, tables)?;
+    let claimed = claim::port(segment, settings, hash, id, backend, tables)?;
     let flow = Flow {
         word: id << 8,
         nat_port: claimed.nat_port,
@@ -57,7 +56,7 @@ pub(crate) fn open(
     match tables.insert_pending(key, flow) {
         Ok(()) => {
             tables.count(id, Event::Attempted);
-            from_client::forward(&flow, &backend, tables)
+            from_client::forward(&flow, backend, tables)
         }
         Err(InsertError::Exists) => {
             // Another CPU opened the same flow meanwhile: its choice stands.
@@ -88,11 +87,11 @@ fn again(
     let expired = lb_common::ticks::age(tables.now(), flow.last_seen) > flow.idle_ticks;
     if backend.flags & backend_flags::ACCEPT == 0 || expired {
         if tables.remove_pending(key) {
-            claim::rest(settings, &flow, &backend, tables);
+            claim::rest(settings, &flow, backend, tables);
         }
         return None;
     }
-    Some(from_client::forward(&flow, &backend, tables))
+    Some(from_client::forward(&flow, backend, tables))
 }
 
 /// A segment, not a SYN, of a handshake under way: if it proves that the client has seen the
@@ -112,11 +111,11 @@ pub(crate) fn complete(
         tables.count(pending.backend(), Event::Refused);
         return Err(Verdict::BackendGone);
     }
-    let port = claim::port_of(settings, &pending, &backend, tables).ok_or(Verdict::Inconsistent)?;
+    let port = claim::port_of(settings, &pending, backend, tables).ok_or(Verdict::Inconsistent)?;
     if segment.has(tcp_flags::RST) {
         // The client gives up; the broker should know. The entry runs out by itself.
         return if close::fits_client(segment, &port) {
-            from_client::forward(&pending, &backend, tables)
+            from_client::forward(&pending, backend, tables)
         } else {
             Err(Verdict::Unproven)
         };
@@ -139,7 +138,7 @@ pub(crate) fn complete(
         Err(InsertError::Exists) => {}
         Err(InsertError::Full) => return Err(Verdict::FlowsFull),
     }
-    from_client::forward(&flow, &backend, tables)
+    from_client::forward(&flow, backend, tables)
 }
 
 #[inline(always)]

@@ -29,7 +29,7 @@ use lb_common::{
 };
 
 use packet::Packet;
-use parse::{IpVersion, Segment, tcp_flags};
+use parse::{Segment, tcp_flags};
 use rewrite::Translation;
 use tables::{Direction, Route, RouteQuery, Tables};
 
@@ -53,32 +53,26 @@ pub(crate) struct Forward {
 /// Handles one frame: afterwards it is either ready to be sent as the outcome says, or unchanged.
 #[inline(always)]
 pub fn process(packet: &mut impl Packet, tables: &impl Tables) -> Outcome {
-    match parse::ip_version(packet) {
-        Ok(IpVersion::V4) => {
-            tcp(packet, tables, IpVersion::V4, parse::ipv4(packet)).unwrap_or_else(Outcome::of)
-        }
-        Ok(IpVersion::V6) => {
-            tcp(packet, tables, IpVersion::V6, parse::ipv6(packet)).unwrap_or_else(Outcome::of)
-        }
-        Err(verdict) => Outcome::of(verdict),
+    let handled = parse::segment(packet).and_then(|segment| handle(packet, tables, &segment));
+    match handled {
+        Ok(outcome) => outcome,
+        Err(verdict) => Outcome { verdict, ifindex: 0 },
     }
 }
 
 #[inline(always)]
-fn tcp(
+fn handle(
     packet: &mut impl Packet,
     tables: &impl Tables,
-    version: IpVersion,
-    segment: Result<Segment, Verdict>,
+    segment: &Segment,
 ) -> Result<Outcome, Verdict> {
-    let segment = segment?;
-    match decide(&segment, version, tables) {
-        Ok(forward) => send(packet, tables, version, &segment, &forward),
+    match decide(segment, tables) {
+        Ok(forward) => send(packet, tables, segment, &forward),
         Err(verdict) if verdict.action() == Action::Reset => {
             if segment.has(tcp_flags::RST) {
                 return Err(Verdict::StrayReset);
             }
-            reset::answer(packet, version, &segment).ok_or(Verdict::BadLength)?;
+            reset::answer(packet, segment).ok_or(Verdict::BadLength)?;
             Err(verdict)
         }
         Err(verdict) => Err(verdict),
@@ -87,10 +81,10 @@ fn tcp(
 
 /// Which backend the segment goes to, or which client.
 #[inline(always)]
-fn decide(segment: &Segment, version: IpVersion, tables: &impl Tables) -> Result<Forward, Verdict> {
+fn decide(segment: &Segment, tables: &impl Tables) -> Result<Forward, Verdict> {
     // Without settings nothing is configured yet.
     let settings = tables.settings().ok_or(Verdict::NotOurs)?;
-    if let Some(index) = source_port_index(&settings, segment.destination_port)
+    if let Some(index) = source_port_index(settings, segment.destination_port)
         && let Some(peer) = from_broker::peer(segment, tables)
     {
         return from_broker::decide(segment, peer, index, tables);
@@ -100,7 +94,7 @@ fn decide(segment: &Segment, version: IpVersion, tables: &impl Tables) -> Result
     if !segment.flags_are_sane() {
         return Err(Verdict::BadTcpFlags);
     }
-    from_client::decide(segment, version, &settings, &service, tables)
+    from_client::decide(segment, settings, service, tables)
 }
 
 /// The place of a source port in the tables of its peers, if it is one of the balancer's.
@@ -115,7 +109,6 @@ const fn source_port_index(settings: &Settings, port: [u8; 2]) -> Option<u32> {
 fn send(
     packet: &mut impl Packet,
     tables: &impl Tables,
-    version: IpVersion,
     segment: &Segment,
     forward: &Forward,
 ) -> Result<Outcome, Verdict> {
@@ -130,12 +123,12 @@ fn send(
         ip_len: segment.ip_len,
     };
     let (ethernet, ifindex) = match tables.route(&query) {
-        Route::Via { ifindex, addresses } => (Some(addresses), ifindex),
+        Route::Via { ifindex, ethernet } => (Some(ethernet), ifindex),
         Route::NoNeighbour => (None, 0),
         Route::TooBig => return Err(Verdict::TooBig),
         Route::None => return Err(Verdict::NoRoute),
     };
-    rewrite::apply(packet, version, segment, to, ethernet).ok_or(Verdict::BadLength)?;
+    rewrite::apply(packet, segment, to, ethernet).ok_or(Verdict::BadLength)?;
     tables.count_forwarded(forward.backend, forward.direction, u64::from(segment.ip_len));
     let verdict = match (forward.direction, ethernet) {
         (Direction::ToBackend, Some(_)) => Verdict::ToBackend,
@@ -144,11 +137,4 @@ fn send(
         (Direction::ToClient, None) => Verdict::ToClientByKernel,
     };
     Ok(Outcome { verdict, ifindex })
-}
-
-impl Outcome {
-    #[inline(always)]
-    const fn of(verdict: Verdict) -> Self {
-        Self { verdict, ifindex: 0 }
-    }
 }

@@ -20,7 +20,6 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::info;
 use lb_common::{
-    addr::Addr,
     backend::{Backend, PeerKey, Source},
     counters::BackendCounters,
     flow::{Flow, FlowCell, FlowKey},
@@ -34,7 +33,7 @@ use lb_common::{
 };
 use lb_ebpf::{
     Outcome,
-    packet::Packet,
+    packet::{Ethernet, Packet, Wire},
     process,
     tables::{Direction, Event, InsertError, Route, RouteQuery, Tables},
 };
@@ -122,23 +121,23 @@ impl Packet for Frame {
     }
 
     #[inline(always)]
-    fn load<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+    fn load<T: Wire>(&self, offset: usize) -> Option<T> {
         let start = self.ctx.data();
-        if start + offset + N > self.ctx.data_end() {
+        if start + offset + size_of::<T>() > self.ctx.data_end() {
             return None;
         }
-        // SAFETY: the N bytes lie before `data_end`, and byte arrays have no alignment.
-        Some(unsafe { ptr::read_unaligned((start + offset) as *const [u8; N]) })
+        // SAFETY: the bytes lie before `data_end`, and any bytes are a valid `T`.
+        Some(unsafe { ptr::read_unaligned((start + offset) as *const T) })
     }
 
     #[inline(always)]
-    fn store<const N: usize>(&mut self, offset: usize, bytes: [u8; N]) -> Option<()> {
+    fn store<T: Wire>(&mut self, offset: usize, value: T) -> Option<()> {
         let start = self.ctx.data();
-        if start + offset + N > self.ctx.data_end() {
+        if start + offset + size_of::<T>() > self.ctx.data_end() {
             return None;
         }
         // SAFETY: as in `load`; XDP programs may write to the frame.
-        unsafe { ptr::write_unaligned((start + offset) as *mut [u8; N], bytes) };
+        unsafe { ptr::write_unaligned((start + offset) as *mut T, value) };
         Some(())
     }
 
@@ -160,7 +159,6 @@ struct Kernel {
 impl Tables for Kernel {
     type FlowRef = &'static FlowCell;
     type PortRef = &'static Port;
-    type SettingsRef = &'static Settings;
 
     #[inline(always)]
     fn settings(&self) -> Option<&'static Settings> {
@@ -168,14 +166,14 @@ impl Tables for Kernel {
     }
 
     #[inline(always)]
-    fn service(&self, key: &ServiceKey) -> Option<Service> {
-        // SAFETY: copied out at once; a service is replaced by one that is as valid.
-        unsafe { SERVICES.get(key) }.copied()
+    fn service(&self, key: &ServiceKey) -> Option<&'static Service> {
+        // SAFETY: a service is replaced, as a whole, by one that is as valid.
+        unsafe { SERVICES.get(key) }
     }
 
     #[inline(always)]
-    fn service_by_id(&self, id: u32) -> Option<Service> {
-        SERVICE_BY_ID.get(id).copied()
+    fn service_by_id(&self, id: u32) -> Option<&'static Service> {
+        SERVICE_BY_ID.get(id)
     }
 
     #[inline(always)]
@@ -188,13 +186,13 @@ impl Tables for Kernel {
     }
 
     #[inline(always)]
-    fn backend(&self, id: u32) -> Option<Backend> {
-        BACKENDS.get(id).copied()
+    fn backend(&self, id: u32) -> Option<&'static Backend> {
+        BACKENDS.get(id)
     }
 
     #[inline(always)]
-    fn source(&self, number: u32) -> Option<Source> {
-        SOURCES.get(number).copied()
+    fn source(&self, number: u32) -> Option<&'static Source> {
+        SOURCES.get(number)
     }
 
     #[inline(always)]
@@ -309,44 +307,26 @@ fn fib(ctx: *mut aya_ebpf::bindings::xdp_md, query: &RouteQuery) -> Route {
     if query.destination.is_v4() {
         lookup.family = AF_INET;
         lookup.__bindgen_anon_2.tos = query.tos;
-        lookup.__bindgen_anon_3.ipv4_src = u32::from_ne_bytes(query.source.v4_octets());
-        lookup.__bindgen_anon_4.ipv4_dst = u32::from_ne_bytes(query.destination.v4_octets());
+        lookup.__bindgen_anon_3.ipv4_src = query.source.v4_word();
+        lookup.__bindgen_anon_4.ipv4_dst = query.destination.v4_word();
     } else {
         lookup.family = AF_INET6;
         lookup.__bindgen_anon_2.flowinfo = (u32::from(query.tos) << 20).to_be();
-        lookup.__bindgen_anon_3.ipv6_src = words(query.source);
-        lookup.__bindgen_anon_4.ipv6_dst = words(query.destination);
+        lookup.__bindgen_anon_3.ipv6_src = query.source.words();
+        lookup.__bindgen_anon_4.ipv6_dst = query.destination.words();
     }
     let size = size_of::<FibLookup>() as i32;
     // SAFETY: `ctx` as above; `lookup` is as long as we say, and initialised.
     let result = unsafe { bpf_fib_lookup(ctx.cast(), &raw mut lookup, size, 0) };
     match result as u32 {
         BPF_FIB_LKUP_RET_SUCCESS => {
-            Route::Via { ifindex: lookup.ifindex, addresses: ethernet(&lookup) }
+            let ethernet = Ethernet { destination: lookup.dmac, source: lookup.smac };
+            Route::Via { ifindex: lookup.ifindex, ethernet }
         }
         BPF_FIB_LKUP_RET_NO_NEIGH => Route::NoNeighbour,
         BPF_FIB_LKUP_RET_FRAG_NEEDED => Route::TooBig,
         _ => Route::None,
     }
-}
-
-/// An address as the kernel wants it: its bytes as they lie, in four words.
-#[inline(always)]
-const fn words(addr: Addr) -> [u32; 4] {
-    let o = addr.0;
-    [
-        u32::from_ne_bytes([o[0], o[1], o[2], o[3]]),
-        u32::from_ne_bytes([o[4], o[5], o[6], o[7]]),
-        u32::from_ne_bytes([o[8], o[9], o[10], o[11]]),
-        u32::from_ne_bytes([o[12], o[13], o[14], o[15]]),
-    ]
-}
-
-#[inline(always)]
-const fn ethernet(lookup: &FibLookup) -> [u8; 12] {
-    let [d0, d1, d2, d3, d4, d5] = lookup.dmac;
-    let [s0, s1, s2, s3, s4, s5] = lookup.smac;
-    [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5]
 }
 
 #[cfg(not(test))]

@@ -1,4 +1,6 @@
-//! Access to the bytes of one frame.
+//! Access to the bytes of one frame, and the headers that lie in it.
+
+use crate::checksum::Sum;
 
 /// A frame in memory, from its Ethernet header on.
 ///
@@ -8,11 +10,11 @@ pub trait Packet {
     /// Length of the whole frame in bytes.
     fn len(&self) -> usize;
 
-    /// The `N` bytes at `offset`, or `None` if the frame ends before.
-    fn load<const N: usize>(&self, offset: usize) -> Option<[u8; N]>;
+    /// A copy of the header at `offset`, or `None` if the frame ends before.
+    fn load<T: Wire>(&self, offset: usize) -> Option<T>;
 
-    /// Writes `bytes` at `offset`; `None`, and nothing written, if the frame ends before.
-    fn store<const N: usize>(&mut self, offset: usize, bytes: [u8; N]) -> Option<()>;
+    /// Writes `value` at `offset`; `None`, and nothing written, if the frame ends before.
+    fn store<T: Wire>(&mut self, offset: usize, value: T) -> Option<()>;
 
     /// Cuts the frame to `len` bytes; `None` if that is not possible.
     fn truncate(&mut self, len: usize) -> Option<()>;
@@ -21,4 +23,118 @@ pub trait Packet {
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
+}
+
+/// A value that lies in a packet as it lies in memory.
+///
+/// # Safety
+///
+/// Every sequence of bytes must be a valid value, and the type must have no padding.
+pub unsafe trait Wire: Copy {}
+
+macro_rules! wire {
+    ($($type:ty: $size:expr),* $(,)?) => {$(
+        const _: () = assert!(size_of::<$type>() == $size, "a header has its length on the wire");
+        // SAFETY: an integer, an array of integers, or a `#[repr(C)]` struct of these whose size
+        // is the sum of its fields (asserted above), so there is no padding.
+        unsafe impl Wire for $type {}
+    )*};
+}
+
+wire!([u8; 2]: 2, [u8; 4]: 4, u8: 1, [u16; 2]: 4, [u32; 2]: 8, [u32; 4]: 16, [u32; 8]: 32);
+wire!(Ethernet: 12, Ipv4: 20, Ipv6: 40, Tcp: 20);
+
+/// The addresses of an Ethernet header.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ethernet {
+    /// Where the frame goes.
+    pub destination: [u8; 6],
+    /// Where it comes from.
+    pub source: [u8; 6],
+}
+
+/// An IPv4 header without options (RFC 791). Numbers are big-endian, as they lie.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ipv4 {
+    /// Version 4 in the high half, length in 32-bit words in the low half.
+    pub version_length: u8,
+    /// Type of service.
+    pub tos: u8,
+    /// Length of the packet in bytes.
+    pub total_len: [u8; 2],
+    /// Identification, for fragments.
+    pub id: [u8; 2],
+    /// Three flags and the fragment offset.
+    pub fragment: [u8; 2],
+    /// Time to live, in hops.
+    pub ttl: u8,
+    /// Protocol of the payload.
+    pub protocol: u8,
+    /// Checksum of the header.
+    pub checksum: u16,
+    /// Source address.
+    pub source: u32,
+    /// Destination address.
+    pub destination: u32,
+}
+
+impl Ipv4 {
+    /// The sum over the header, its checksum included.
+    #[inline(always)]
+    #[must_use]
+    pub const fn sum(&self) -> Sum {
+        Sum::ZERO
+            .add16(u16::from_ne_bytes([self.version_length, self.tos]))
+            .add16(u16::from_ne_bytes(self.total_len))
+            .add16(u16::from_ne_bytes(self.id))
+            .add16(u16::from_ne_bytes(self.fragment))
+            .add16(u16::from_ne_bytes([self.ttl, self.protocol]))
+            .add16(self.checksum)
+            .add32(self.source)
+            .add32(self.destination)
+    }
+}
+
+/// The fixed IPv6 header (RFC 8200). Numbers are big-endian, as they lie.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ipv6 {
+    /// Version 6, traffic class, flow label.
+    pub version_class_label: [u8; 4],
+    /// Length of what follows, in bytes.
+    pub payload_len: [u8; 2],
+    /// Protocol of what follows.
+    pub next_header: u8,
+    /// Hop limit.
+    pub hop_limit: u8,
+    /// Source address.
+    pub source: [u32; 4],
+    /// Destination address.
+    pub destination: [u32; 4],
+}
+
+/// A TCP header without options (RFC 9293). Numbers are big-endian, as they lie.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tcp {
+    /// Source port.
+    pub source_port: [u8; 2],
+    /// Destination port.
+    pub destination_port: [u8; 2],
+    /// Sequence number.
+    pub sequence: u32,
+    /// Acknowledgement number.
+    pub acknowledgement: u32,
+    /// Length of the header in 32-bit words, in the high half.
+    pub offset: u8,
+    /// Flags.
+    pub flags: u8,
+    /// Window.
+    pub window: u16,
+    /// Checksum over the pseudo header, the header and the data.
+    pub checksum: u16,
+    /// Urgent pointer.
+    pub urgent: u16,
 }

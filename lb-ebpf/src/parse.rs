@@ -6,7 +6,7 @@
 
 use lb_common::{addr::Addr, verdict::Verdict};
 
-use crate::{checksum, packet::Packet};
+use crate::packet::{Ipv4, Ipv6, Packet, Tcp};
 
 /// Length of the Ethernet header.
 pub const ETHERNET_LEN: usize = 14;
@@ -35,6 +35,8 @@ pub mod tcp_flags {
 /// A TCP segment: the fields of its headers that the pipeline looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Segment {
+    /// The version of IP that carries it.
+    pub version: IpVersion,
     /// Source address.
     pub source: Addr,
     /// Destination address.
@@ -57,10 +59,10 @@ pub struct Segment {
     pub ttl: u8,
     /// Type of service or traffic class.
     pub tos: u8,
-    /// IPv4 header checksum, big-endian; zero in IPv6.
-    pub ip_checksum: [u8; 2],
-    /// TCP checksum, big-endian.
-    pub tcp_checksum: [u8; 2],
+    /// IPv4 header checksum, as it lies; zero in IPv6.
+    pub ip_checksum: u16,
+    /// TCP checksum, as it lies.
+    pub tcp_checksum: u16,
 }
 
 impl Segment {
@@ -105,99 +107,94 @@ pub enum IpVersion {
     V6,
 }
 
-/// Which IP the frame carries; tagged frames and everything else are not for us.
+/// Parses a frame; tagged frames, and all but IPv4 and IPv6, are not for us.
 #[inline(always)]
-pub fn ip_version(packet: &impl Packet) -> Result<IpVersion, Verdict> {
-    match packet.load::<2>(12) {
-        Some([0x08, 0x00]) => Ok(IpVersion::V4),
-        Some([0x86, 0xdd]) => Ok(IpVersion::V6),
+pub fn segment(packet: &impl Packet) -> Result<Segment, Verdict> {
+    match packet.load::<[u8; 2]>(12) {
+        Some([0x08, 0x00]) => ipv4(packet),
+        Some([0x86, 0xdd]) => ipv6(packet),
         Some(_) => Err(Verdict::NotIp),
         None => Err(Verdict::BadLength),
     }
 }
 
-/// Parses a frame with an IPv4 packet.
 #[inline(always)]
-pub fn ipv4(packet: &impl Packet) -> Result<Segment, Verdict> {
-    let ip: [u8; IPV4_LEN] = packet.load(ETHERNET_LEN).ok_or(Verdict::BadLength)?;
-    if ip[0] >> 4 != 4 || ip[0] & 0xf < 5 {
+fn ipv4(packet: &impl Packet) -> Result<Segment, Verdict> {
+    let ip: Ipv4 = packet.load(ETHERNET_LEN).ok_or(Verdict::BadLength)?;
+    if ip.version_length >> 4 != 4 || ip.version_length & 0xf < 5 {
         return Err(Verdict::BadLength);
     }
-    if ip[9] != TCP {
+    if ip.protocol != TCP {
         return Err(Verdict::NotTcp);
     }
-    if ip[0] & 0xf != 5 {
+    if ip.version_length & 0xf != 5 {
         return Err(Verdict::IpOptions);
     }
     // The offset and "more fragments"; "don't fragment" may be set.
-    if u16::from_be_bytes([ip[6], ip[7]]) & 0x3fff != 0 {
+    if u16::from_be_bytes(ip.fragment) & 0x3fff != 0 {
         return Err(Verdict::Fragment);
     }
-    if checksum::fold(checksum::sum(&ip)) != 0xffff {
+    if ip.sum().fold() != 0xffff {
         return Err(Verdict::BadIpChecksum);
     }
-    let ip_len = u16::from_be_bytes([ip[2], ip[3]]);
-    let tcp = tcp_header::<IPV4_LEN>(packet, ip_len as usize)?;
+    let ip_len = u16::from_be_bytes(ip.total_len);
+    let tcp = tcp_header::<IPV4_LEN>(packet, ip_len)?;
     Ok(Segment {
-        source: Addr::v4([ip[12], ip[13], ip[14], ip[15]]),
-        destination: Addr::v4([ip[16], ip[17], ip[18], ip[19]]),
+        version: IpVersion::V4,
+        source: Addr::from_v4_word(ip.source),
+        destination: Addr::from_v4_word(ip.destination),
         ip_len,
         payload_len: ip_len - IPV4_LEN as u16 - tcp_header_len(&tcp),
-        ttl: ip[8],
-        tos: ip[1],
-        ip_checksum: [ip[10], ip[11]],
+        ttl: ip.ttl,
+        tos: ip.tos,
+        ip_checksum: ip.checksum,
         ..tcp_fields(&tcp)
     })
 }
 
-/// Parses a frame with an IPv6 packet.
 #[inline(always)]
-pub fn ipv6(packet: &impl Packet) -> Result<Segment, Verdict> {
-    let ip: [u8; IPV6_LEN] = packet.load(ETHERNET_LEN).ok_or(Verdict::BadLength)?;
-    if ip[0] >> 4 != 6 {
+fn ipv6(packet: &impl Packet) -> Result<Segment, Verdict> {
+    let ip: Ipv6 = packet.load(ETHERNET_LEN).ok_or(Verdict::BadLength)?;
+    let [version_class, class_label, ..] = ip.version_class_label;
+    if version_class >> 4 != 6 {
         return Err(Verdict::BadLength);
     }
-    match ip[6] {
+    match ip.next_header {
         TCP => {}
         IPV6_FRAGMENT => return Err(Verdict::Fragment),
         // Hop-by-hop, routing, ESP, AH, destination options, mobility, HIP, shim6.
         0 | 43 | 50 | 51 | 60 | 135 | 139 | 140 => return Err(Verdict::ExtensionHeader),
         _ => return Err(Verdict::NotTcp),
     }
-    let payload_len = u16::from_be_bytes([ip[4], ip[5]]);
-    // A jumbogram, or no room for the 16-bit length of the whole packet.
+    let payload_len = u16::from_be_bytes(ip.payload_len);
+    // A length that, with the header, needs more than 16 bits.
     if payload_len > u16::MAX - IPV6_LEN as u16 {
         return Err(Verdict::BadLength);
     }
     let ip_len = payload_len + IPV6_LEN as u16;
-    let tcp = tcp_header::<IPV6_LEN>(packet, ip_len as usize)?;
-    let mut source = [0; 16];
-    source.copy_from_slice(&ip[8..24]);
-    let mut destination = [0; 16];
-    destination.copy_from_slice(&ip[24..40]);
+    let tcp = tcp_header::<IPV6_LEN>(packet, ip_len)?;
     Ok(Segment {
-        source: Addr::v6(source),
-        destination: Addr::v6(destination),
+        version: IpVersion::V6,
+        source: Addr::from_words(ip.source),
+        destination: Addr::from_words(ip.destination),
         ip_len,
         payload_len: payload_len - tcp_header_len(&tcp),
-        ttl: ip[7],
-        tos: ip[0] << 4 | ip[1] >> 4,
-        ip_checksum: [0; 2],
+        ttl: ip.hop_limit,
+        tos: version_class << 4 | class_label >> 4,
+        ip_checksum: 0,
         ..tcp_fields(&tcp)
     })
 }
 
 /// The TCP header behind an IP header of `IP` bytes, if both lengths allow it.
 #[inline(always)]
-fn tcp_header<const IP: usize>(
-    packet: &impl Packet,
-    ip_len: usize,
-) -> Result<[u8; TCP_LEN], Verdict> {
+fn tcp_header<const IP: usize>(packet: &impl Packet, ip_len: u16) -> Result<Tcp, Verdict> {
+    let ip_len = ip_len as usize;
     // The frame may be longer: Ethernet pads short packets.
     if ip_len < IP + TCP_LEN || ETHERNET_LEN + ip_len > packet.len() {
         return Err(Verdict::BadLength);
     }
-    let tcp: [u8; TCP_LEN] = packet.load(ETHERNET_LEN + IP).ok_or(Verdict::BadLength)?;
+    let tcp: Tcp = packet.load(ETHERNET_LEN + IP).ok_or(Verdict::BadLength)?;
     let header_len = tcp_header_len(&tcp) as usize;
     if header_len < TCP_LEN || IP + header_len > ip_len {
         return Err(Verdict::BadLength);
@@ -206,25 +203,26 @@ fn tcp_header<const IP: usize>(
 }
 
 #[inline(always)]
-const fn tcp_header_len(tcp: &[u8; TCP_LEN]) -> u16 {
-    (tcp[12] >> 4) as u16 * 4
+const fn tcp_header_len(tcp: &Tcp) -> u16 {
+    (tcp.offset >> 4) as u16 * 4
 }
 
 #[inline(always)]
-const fn tcp_fields(tcp: &[u8; TCP_LEN]) -> Segment {
+const fn tcp_fields(tcp: &Tcp) -> Segment {
     Segment {
-        source: Addr([0; 16]),
-        destination: Addr([0; 16]),
-        source_port: [tcp[0], tcp[1]],
-        destination_port: [tcp[2], tcp[3]],
-        sequence: u32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]]),
-        acknowledgement: u32::from_be_bytes([tcp[8], tcp[9], tcp[10], tcp[11]]),
-        flags: tcp[13],
+        version: IpVersion::V4,
+        source: Addr::from_v4_word(0),
+        destination: Addr::from_v4_word(0),
+        source_port: tcp.source_port,
+        destination_port: tcp.destination_port,
+        sequence: u32::from_be(tcp.sequence),
+        acknowledgement: u32::from_be(tcp.acknowledgement),
+        flags: tcp.flags,
         ip_len: 0,
         payload_len: 0,
         ttl: 0,
         tos: 0,
-        ip_checksum: [0; 2],
-        tcp_checksum: [tcp[16], tcp[17]],
+        ip_checksum: 0,
+        tcp_checksum: tcp.checksum,
     }
 }

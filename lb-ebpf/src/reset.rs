@@ -1,22 +1,22 @@
 //! Turns a segment into the RST that answers it (RFC 9293, section 3.10.7.1).
 
 use crate::{
-    checksum,
-    packet::Packet,
+    checksum::Sum,
+    packet::{Ethernet, Ipv4, Packet, Tcp},
     parse::{ETHERNET_LEN, IPV4_LEN, IPV6_LEN, IpVersion, Segment, TCP_LEN, tcp_flags},
 };
 
 const TTL: u8 = 64;
+const TCP: u8 = 6;
 
 /// Replaces the frame by the answer to `segment`, addressed back to where it came from.
 ///
 /// Never call it for a segment that is itself a RST.
 #[inline(always)]
-pub fn answer(packet: &mut impl Packet, version: IpVersion, segment: &Segment) -> Option<()> {
-    let ethernet: [u8; 12] = packet.load(0)?;
-    let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5] = ethernet;
-    let tcp = tcp_header(version, segment);
-    match version {
+pub fn answer(packet: &mut impl Packet, segment: &Segment) -> Option<()> {
+    let Ethernet { destination, source } = packet.load(0)?;
+    let tcp = tcp_header(segment);
+    match segment.version {
         IpVersion::V4 => {
             packet.truncate(ETHERNET_LEN + IPV4_LEN + TCP_LEN)?;
             packet.store(ETHERNET_LEN, ipv4_header(segment))?;
@@ -24,56 +24,65 @@ pub fn answer(packet: &mut impl Packet, version: IpVersion, segment: &Segment) -
         }
         IpVersion::V6 => {
             packet.truncate(ETHERNET_LEN + IPV6_LEN + TCP_LEN)?;
-            packet.store(ETHERNET_LEN + 4, [0, TCP_LEN as u8, 6, TTL])?;
-            packet.store(ETHERNET_LEN + 8, segment.destination.0)?;
-            packet.store(ETHERNET_LEN + 24, segment.source.0)?;
+            packet.store(ETHERNET_LEN + 4, [0, TCP_LEN as u8, TCP, TTL])?;
+            packet.store(ETHERNET_LEN + 8, segment.destination.words())?;
+            packet.store(ETHERNET_LEN + 24, segment.source.words())?;
             packet.store(ETHERNET_LEN + IPV6_LEN, tcp)?;
         }
     }
-    packet.store(0, [s0, s1, s2, s3, s4, s5, d0, d1, d2, d3, d4, d5])
+    packet.store(0, Ethernet { destination: source, source: destination })
 }
 
 #[inline(always)]
-fn ipv4_header(segment: &Segment) -> [u8; IPV4_LEN] {
-    let [s0, s1, s2, s3] = segment.destination.v4_octets();
-    let [d0, d1, d2, d3] = segment.source.v4_octets();
-    let total = (IPV4_LEN + TCP_LEN) as u8;
-    let mut header =
-        [0x45, 0, 0, total, 0, 0, 0x40, 0, TTL, 6, 0, 0, s0, s1, s2, s3, d0, d1, d2, d3];
-    let [high, low] = (!checksum::fold(checksum::sum(&header))).to_ne_bytes();
-    header[10] = high;
-    header[11] = low;
-    header
+fn ipv4_header(segment: &Segment) -> Ipv4 {
+    let header = Ipv4 {
+        version_length: 0x45,
+        tos: 0,
+        total_len: ((IPV4_LEN + TCP_LEN) as u16).to_be_bytes(),
+        id: [0, 0],
+        // Don't fragment.
+        fragment: [0x40, 0],
+        ttl: TTL,
+        protocol: TCP,
+        checksum: 0,
+        source: segment.destination.v4_word(),
+        destination: segment.source.v4_word(),
+    };
+    Ipv4 { checksum: header.sum().checksum(), ..header }
 }
 
 #[inline(always)]
-fn tcp_header(version: IpVersion, segment: &Segment) -> [u8; TCP_LEN] {
+fn tcp_header(segment: &Segment) -> Tcp {
     let (sequence, acknowledgement, flags) = if segment.has(tcp_flags::ACK) {
         (segment.acknowledgement, 0, tcp_flags::RST)
     } else {
         (0, segment.next_sequence(), tcp_flags::RST | tcp_flags::ACK)
     };
-    let [p0, p1] = segment.destination_port;
-    let [q0, q1] = segment.source_port;
-    let [s0, s1, s2, s3] = sequence.to_be_bytes();
-    let [a0, a1, a2, a3] = acknowledgement.to_be_bytes();
-    let mut header =
-        [p0, p1, q0, q1, s0, s1, s2, s3, a0, a1, a2, a3, 0x50, flags, 0, 0, 0, 0, 0, 0];
-    let [high, low] = tcp_checksum(version, segment, &header);
-    header[16] = high;
-    header[17] = low;
-    header
-}
-
-/// The checksum of a TCP header without data. IPv4-mapped addresses count with their last four
-/// octets only, as in the pseudo header of IPv4 (RFC 9293, section 3.1).
-#[inline(always)]
-fn tcp_checksum(version: IpVersion, segment: &Segment, header: &[u8; TCP_LEN]) -> [u8; 2] {
-    let pseudo = [0, 6, 0, TCP_LEN as u8];
-    let (a, b) = (&segment.source, &segment.destination);
-    let addresses = match version {
-        IpVersion::V4 => checksum::sum(&a.v4_octets()) + checksum::sum(&b.v4_octets()),
-        IpVersion::V6 => checksum::sum(&a.0) + checksum::sum(&b.0),
+    let offset = (TCP_LEN as u8 / 4) << 4;
+    let header = Sum::ZERO
+        .add16(u16::from_ne_bytes(segment.destination_port))
+        .add16(u16::from_ne_bytes(segment.source_port))
+        .add32(sequence.to_be())
+        .add32(acknowledgement.to_be())
+        .add16(u16::from_ne_bytes([offset, flags]));
+    // The pseudo header: addresses, protocol, length. An IPv4-mapped address counts with its last
+    // word only, as in the pseudo header of IPv4.
+    let pseudo = header.add16(u16::from_ne_bytes([0, TCP])).add16((TCP_LEN as u16).to_be());
+    let sum = match segment.version {
+        IpVersion::V4 => {
+            pseudo.add32(segment.source.v4_word()).add32(segment.destination.v4_word())
+        }
+        IpVersion::V6 => pseudo.add_addr(segment.source).add_addr(segment.destination),
     };
-    (!checksum::fold(addresses + checksum::sum(&pseudo) + checksum::sum(header))).to_ne_bytes()
+    Tcp {
+        source_port: segment.destination_port,
+        destination_port: segment.source_port,
+        sequence: sequence.to_be(),
+        acknowledgement: acknowledgement.to_be(),
+        offset,
+        flags,
+        window: 0,
+        checksum: sum.checksum(),
+        urgent: 0,
+    }
 }

@@ -1,8 +1,8 @@
 //! Writes new addresses into a segment, once, with its checksums kept right.
 
 use crate::{
-    checksum::Delta,
-    packet::Packet,
+    checksum::Sum,
+    packet::{Ethernet, Packet},
     parse::{ETHERNET_LEN, IPV4_LEN, IPV6_LEN, IpVersion, Segment},
 };
 use lb_common::addr::Addr;
@@ -27,12 +27,11 @@ pub struct Translation {
 #[inline(always)]
 pub fn apply(
     packet: &mut impl Packet,
-    version: IpVersion,
     segment: &Segment,
     to: &Translation,
-    ethernet: Option<[u8; 12]>,
+    ethernet: Option<Ethernet>,
 ) -> Option<()> {
-    match version {
+    match segment.version {
         IpVersion::V4 => ipv4(packet, segment, to)?,
         IpVersion::V6 => ipv6(packet, segment, to)?,
     }
@@ -44,25 +43,29 @@ pub fn apply(
 
 #[inline(always)]
 fn ipv4(packet: &mut impl Packet, segment: &Segment, to: &Translation) -> Option<()> {
-    let old = concat(segment.source.v4_octets(), segment.destination.v4_octets());
-    let new = concat(to.source.v4_octets(), to.destination.v4_octets());
-    let addresses = Delta::NONE.replace(&old, &new);
+    let (source, destination) = (to.source.v4_word(), to.destination.v4_word());
+    let addresses = Sum::ZERO
+        .replace32(segment.source.v4_word(), source)
+        .replace32(segment.destination.v4_word(), destination);
     let ttl = segment.ttl - 1;
-    // TTL and protocol (TCP, 6) share a word of the header.
-    let ip_checksum = addresses.replace(&[segment.ttl, 6], &[ttl, 6]).apply(segment.ip_checksum);
-    packet.store(ETHERNET_LEN + 8, [ttl, 6, ip_checksum[0], ip_checksum[1]])?;
-    packet.store(ETHERNET_LEN + 12, new)?;
+    // TTL and protocol share a word of the header; the protocol is the same in both.
+    let ip_checksum = addresses
+        .replace16(u16::from_ne_bytes([segment.ttl, 0]), u16::from_ne_bytes([ttl, 0]))
+        .update(segment.ip_checksum);
+    packet.store(ETHERNET_LEN + 8, ttl)?;
+    packet.store(ETHERNET_LEN + 10, ip_checksum.to_ne_bytes())?;
+    packet.store(ETHERNET_LEN + 12, [source, destination])?;
     tcp::<IPV4_LEN>(packet, segment, to, addresses)
 }
 
 #[inline(always)]
 fn ipv6(packet: &mut impl Packet, segment: &Segment, to: &Translation) -> Option<()> {
-    let addresses = Delta::NONE
-        .replace(&segment.source.0, &to.source.0)
-        .replace(&segment.destination.0, &to.destination.0);
-    packet.store(ETHERNET_LEN + 7, [segment.ttl - 1])?;
-    packet.store(ETHERNET_LEN + 8, to.source.0)?;
-    packet.store(ETHERNET_LEN + 24, to.destination.0)?;
+    let addresses = Sum::ZERO
+        .replace_addr(segment.source, to.source)
+        .replace_addr(segment.destination, to.destination);
+    packet.store(ETHERNET_LEN + 7, segment.ttl - 1)?;
+    packet.store(ETHERNET_LEN + 8, to.source.words())?;
+    packet.store(ETHERNET_LEN + 24, to.destination.words())?;
     tcp::<IPV6_LEN>(packet, segment, to, addresses)
 }
 
@@ -72,21 +75,13 @@ fn tcp<const IP: usize>(
     packet: &mut impl Packet,
     segment: &Segment,
     to: &Translation,
-    addresses: Delta,
+    addresses: Sum,
 ) -> Option<()> {
-    let old = ports(segment.source_port, segment.destination_port);
-    let new = ports(to.source_port, to.destination_port);
-    let checksum = addresses.replace(&old, &new).apply(segment.tcp_checksum);
-    packet.store(ETHERNET_LEN + IP, new)?;
-    packet.store(ETHERNET_LEN + IP + 16, checksum)
-}
-
-#[inline(always)]
-const fn ports(source: [u8; 2], destination: [u8; 2]) -> [u8; 4] {
-    [source[0], source[1], destination[0], destination[1]]
-}
-
-#[inline(always)]
-const fn concat(a: [u8; 4], b: [u8; 4]) -> [u8; 8] {
-    [a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3]]
+    let [source, destination] = [to.source_port, to.destination_port].map(u16::from_ne_bytes);
+    let checksum = addresses
+        .replace16(u16::from_ne_bytes(segment.source_port), source)
+        .replace16(u16::from_ne_bytes(segment.destination_port), destination)
+        .update(segment.tcp_checksum);
+    packet.store(ETHERNET_LEN + IP, [source, destination])?;
+    packet.store(ETHERNET_LEN + IP + 16, checksum.to_ne_bytes())
 }

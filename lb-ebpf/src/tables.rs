@@ -12,6 +12,8 @@ use lb_common::{
     settings::Settings,
 };
 
+use crate::packet::Ethernet;
+
 /// Why an entry was not inserted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InsertError {
@@ -61,8 +63,8 @@ pub struct RouteQuery {
 /// Where a packet goes next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route {
-    /// Out of interface `ifindex`, with these Ethernet addresses (destination, then source).
-    Via { ifindex: u32, addresses: [u8; 12] },
+    /// Out of interface `ifindex`, with these Ethernet addresses.
+    Via { ifindex: u32, ethernet: Ethernet },
     /// The next hop's Ethernet address is not known yet: the kernel must ask for it.
     NoNeighbour,
     /// The packet is larger than the MTU of the way on.
@@ -82,21 +84,19 @@ pub trait Tables {
     type FlowRef: Deref<Target = FlowCell>;
     /// A source port in its table.
     type PortRef: Deref<Target = Port>;
-    /// The settings in their map.
-    type SettingsRef: Deref<Target = Settings>;
 
     /// What holds for all services; `None` before the controller has written it.
-    fn settings(&self) -> Option<Self::SettingsRef>;
+    fn settings(&self) -> Option<&Settings>;
     /// The service at this address.
-    fn service(&self, key: &ServiceKey) -> Option<Service>;
+    fn service(&self, key: &ServiceKey) -> Option<&Service>;
     /// The service with this id.
-    fn service_by_id(&self, id: u32) -> Option<Service>;
+    fn service_by_id(&self, id: u32) -> Option<&Service>;
     /// A slot of the ring of a service.
     fn slot(&self, service: u32, slot: u32) -> Option<Slot>;
     /// The backend with this id.
-    fn backend(&self, id: u32) -> Option<Backend>;
+    fn backend(&self, id: u32) -> Option<&Backend>;
     /// The balancer's source address with this number.
-    fn source(&self, number: u32) -> Option<Source>;
+    fn source(&self, number: u32) -> Option<&Source>;
     /// The number of a peer.
     fn peer(&self, key: &PeerKey) -> Option<u32>;
     /// The source port at `index` of a peer's table.

@@ -140,6 +140,9 @@ fn rust_flags(root: &Path, compiler: &Compiler, linker: &Linker) -> Result<Vec<S
         // aya-ebpf chooses the layout of kernel structures by the host's architecture.
         format!("--cfg=bpf_target_arch=\"{}\"", env::consts::ARCH),
         "-Ctarget-cpu=v3".to_owned(),
+        // Headers are copied out of the packet: without this (LLVM 22) one byte at a time. The
+        // verifier takes misaligned packet access on every machine that has it in hardware.
+        "-Ctarget-feature=+allows-misaligned-mem-access".to_owned(),
         // bpf-linker makes BTF from the debug information.
         "-Cdebuginfo=2".to_owned(),
         "-Clink-arg=--btf".to_owned(),
