@@ -83,7 +83,7 @@ struct Walk {
 
 impl Walk {
     fn new(member: &Member, seed: Seed) -> Self {
-        let octets = member.address.0;
+        let octets = member.address.octets();
         let (high, low) = octets.split_at(8);
         let word = |half: &[u8]| half.iter().fold(0, |word, octet| word << 8 | u64::from(*octet));
         let hash = siphash13(seed, [word(high), word(low), u64::from(member.port)]);

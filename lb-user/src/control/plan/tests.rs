@@ -111,7 +111,7 @@ impl Balancer {
     fn note_health(&mut self, up: &BTreeSet<u8>) {
         let backends = self.tables.backends.clone();
         for (id, backend) in backends {
-            self.health.note(id, up.contains(&backend.address.0[15]), self.now);
+            self.health.note(id, up.contains(&backend.address.octets()[15]), self.now);
         }
     }
 
@@ -200,8 +200,8 @@ proptest! {
         balancer.become_world(&after);
         for (id, backend) in &old.backends {
             let key = old.service_by_id(backend.service).unwrap().key;
-            let octet = backend.address.0[15];
-            let stays = after.services[usize::from(key.vip.0[15])].iter().any(|b| b.0 == octet);
+            let octet = backend.address.octets()[15];
+            let stays = after.services[usize::from(key.vip.octets()[15])].iter().any(|b| b.0 == octet);
             let now = balancer.tables.backends.get(id);
             let flows = balancer.memory.flows.values().filter(|flow| flow.backend() == *id).count();
             prop_assert_eq!(flows, usize::from(stays));
