@@ -53,11 +53,11 @@ pub enum ProbeError {
     Connack(Connack),
     #[error("DISCONNECT code {:#04x}, {}", .0.code, .0.code_name())]
     Disconnect(Disconnect),
-    #[error("no {version} {phase}: {error}")]
+    #[error("no {version}: {error} ({phase})")]
     Header { version: Version, phase: Phase, error: HeaderError },
     #[error("malformed CONNACK of {version}: {error}")]
     MalformedConnack { version: Version, error: ConnackError },
-    #[error("packet type {packet_type} {phase}")]
+    #[error("an unexpected packet of type {packet_type} {phase}")]
     Unexpected { packet_type: u8, phase: Phase },
     #[error("a packet of {bytes} bytes {phase}")]
     TooLong { bytes: u32, phase: Phase },
@@ -148,7 +148,7 @@ mod tests {
                     phase: Phase::Connack,
                     error: HeaderError::ReservedType,
                 },
-                "no MQTT 3.1.1 waiting for CONNACK: packet type 0 is reserved",
+                "no MQTT 3.1.1: packet type 0 is reserved (waiting for CONNACK)",
             ),
         ];
         for (error, text) in table {

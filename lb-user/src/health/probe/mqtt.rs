@@ -59,13 +59,12 @@ async fn send(stream: &mut impl Stream, packet: &[u8]) -> std::io::Result<()> {
 
 async fn read_connack(stream: &mut impl Stream, check: &MqttCheck) -> Result<(), ProbeError> {
     let phase = Phase::Connack;
-    let (header, body) = read_packet(stream, check, phase).await?;
-    match header.packet_type {
-        PacketType::Connack if header.flags == 0 => {}
-        _ => {
-            return Err(ProbeError::Unexpected { packet_type: header.packet_type.number(), phase });
-        }
+    let header = read_header(stream, check, phase).await?;
+    // Before the body, which may never come: what answers need not be a broker.
+    if header.packet_type != PacketType::Connack || header.flags != 0 {
+        return Err(ProbeError::Unexpected { packet_type: header.packet_type.number(), phase });
     }
+    let body = read_body(stream, header, phase).await?;
     let version = check.version;
     let connack = Connack::decode(version, &body)
         .map_err(|error| ProbeError::MalformedConnack { version, error })?;
@@ -77,46 +76,51 @@ async fn read_connack(stream: &mut impl Stream, check: &MqttCheck) -> Result<(),
 async fn read_pingresp(stream: &mut impl Stream, check: &MqttCheck) -> Result<(), ProbeError> {
     let phase = Phase::Pingresp;
     loop {
-        let (header, body) = read_packet(stream, check, phase).await?;
+        let header = read_header(stream, check, phase).await?;
+        let body = read_body(stream, header, phase).await?;
         match header.packet_type {
             PacketType::Pingresp => return Ok(()),
             PacketType::Disconnect => {
                 return Err(ProbeError::Disconnect(Disconnect::decode(&body)));
             }
             PacketType::Connack => {
-                return Err(ProbeError::Unexpected {
-                    packet_type: header.packet_type.number(),
-                    phase,
-                });
+                let packet_type = header.packet_type.number();
+                return Err(ProbeError::Unexpected { packet_type, phase });
             }
             PacketType::Other(_) => {}
         }
     }
 }
 
-async fn read_packet(
+/// Reads byte by byte, so that nothing of what follows is taken.
+async fn read_header(
     stream: &mut impl Stream,
     check: &MqttCheck,
     phase: Phase,
-) -> Result<(FixedHeader, Vec<u8>), ProbeError> {
-    let failed = |error| ProbeError::io(phase, error);
+) -> Result<FixedHeader, ProbeError> {
     let mut bytes = Vec::with_capacity(FixedHeader::MAX_BYTES);
-    // Byte by byte, so that nothing of the packet after this one is taken; there are two of them.
-    let header = loop {
-        bytes.push(stream.read_u8().await.map_err(failed)?);
-        let decoded = FixedHeader::decode(&bytes).map_err(|error| ProbeError::Header {
-            version: check.version,
-            phase,
-            error,
-        })?;
-        if let Some(header) = decoded {
-            break header;
+    loop {
+        bytes.push(stream.read_u8().await.map_err(|error| ProbeError::io(phase, error))?);
+        match FixedHeader::decode(&bytes) {
+            Ok(Some(header)) => return Ok(header),
+            Ok(None) => {}
+            Err(error) => {
+                return Err(ProbeError::Header { version: check.version, phase, error });
+            }
         }
-    };
-    if header.remaining_bytes > MAX_PACKET_BYTES {
-        return Err(ProbeError::TooLong { bytes: header.remaining_bytes, phase });
     }
-    let mut body = vec![0; header.remaining_bytes as usize];
-    stream.read_exact(&mut body).await.map_err(failed)?;
-    Ok((header, body))
+}
+
+async fn read_body(
+    stream: &mut impl Stream,
+    header: FixedHeader,
+    phase: Phase,
+) -> Result<Vec<u8>, ProbeError> {
+    let bytes = header.remaining_bytes;
+    if bytes > MAX_PACKET_BYTES {
+        return Err(ProbeError::TooLong { bytes, phase });
+    }
+    let mut body = vec![0; bytes as usize];
+    stream.read_exact(&mut body).await.map_err(|error| ProbeError::io(phase, error))?;
+    Ok(body)
 }
