@@ -1,4 +1,5 @@
 //! The MQTT probe against servers that behave well and badly.
+#![allow(clippy::unwrap_used, reason = "a panic is the report of a test")]
 
 mod fake;
 

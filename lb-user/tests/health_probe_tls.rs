@@ -1,4 +1,5 @@
 //! Probes through TLS, with certificates made for the test.
+#![allow(clippy::unwrap_used, reason = "a panic is the report of a test")]
 
 mod fake;
 
