@@ -80,7 +80,7 @@ pub const JITTER_PERCENT: u8 = 10;
 pub const MQTT_VERSION: MqttVersion = MqttVersion::V311;
 
 /// `services[].health.client_id`
-pub const CLIENT_ID: &str = "mqlb-{host}-{backend}";
+pub const CLIENT_ID: &str = "mqlb-health-{host}-{backend}";
 
 /// `services[].health.ping`
 pub const PING: bool = false;

@@ -25,23 +25,23 @@ fn request_target(text: &str) -> Result<String, Fault> {
         let problem = format!("{text:?} does not begin with a slash");
         return Err(Fault::new(problem, "write the path alone, as in /status"));
     }
-    visible_ascii(text)
+    permitted(text, "-._~%!$&'()*+,;=:@/?", "percent-encode it, as in %20 for a space")
 }
 
 fn host(text: &str) -> Result<String, Fault> {
     if text.is_empty() {
         return Err(Fault::new("the host is empty", "write a name, or leave the key out"));
     }
-    visible_ascii(text)
+    permitted(text, "-._:[]", "write a name or an address, with a port if need be")
 }
 
-/// Anything else would end the header line, or begin another.
-fn visible_ascii(text: &str) -> Result<String, Fault> {
-    match text.chars().find(|c| !c.is_ascii_graphic()) {
-        Some(c) => Err(Fault::new(
-            format!("{text:?} contains {c:?}, which HTTP does not permit here"),
-            "write it percent-encoded, as in %20 for a space",
-        )),
+/// `text` if it has only letters, digits and the characters in `others` (RFC 3986, section 3).
+fn permitted(text: &str, others: &str, hint: &str) -> Result<String, Fault> {
+    match text.chars().find(|c| !c.is_ascii_alphanumeric() && !others.contains(*c)) {
+        Some(c) => {
+            let problem = format!("{text:?} contains {c:?}, which HTTP does not permit here");
+            Err(Fault::new(problem, hint))
+        }
         None => Ok(text.to_owned()),
     }
 }

@@ -14,8 +14,9 @@ use crate::config::{
 /// Strings and binary data carry their length in two bytes.
 const MAX_FIELD: usize = 65_535;
 
-/// What `{host}` and `{backend}` may add at most.
-const MAX_FILLED_IN: usize = 2 * 64;
+/// The placeholders of a Client Identifier, and the longest texts that may take their places: a
+/// backend alone stands for the names of its service and its own.
+const PLACEHOLDERS: [(&str, usize); 3] = [("{host}", 64), ("{service}", 64), ("{backend}", 129)];
 
 pub fn mqtt(at: &At, raw: raw::Health) -> Checked<MqttCheck> {
     let versions = [("3.1.1", MqttVersion::V311), ("5", MqttVersion::V5), ("5.0", MqttVersion::V5)];
@@ -43,18 +44,29 @@ pub fn mqtt(at: &At, raw: raw::Health) -> Checked<MqttCheck> {
 }
 
 fn client_id(text: &str, version: Checked<MqttVersion>) -> Result<String, Fault> {
-    utf8_string(text, MAX_FIELD - MAX_FILLED_IN)?;
+    utf8_string(text, MAX_FIELD)?;
     if text.is_empty() && version == Ok(MqttVersion::V311) {
         return Err(Fault::new(
             "the Client Identifier is empty, which an MQTT 3.1.1 broker may refuse",
             format!("write one, or leave the key out: the default is {}", defaults::CLIENT_ID),
         ));
     }
-    let literal = text.replace("{host}", "").replace("{backend}", "");
+    let (mut literal, mut filled) = (text.to_owned(), 0);
+    for (placeholder, longest) in PLACEHOLDERS {
+        filled += text.matches(placeholder).count() * longest;
+        literal = literal.replace(placeholder, "");
+    }
     if literal.contains(['{', '}']) {
         return Err(Fault::new(
             format!("{text:?} has a placeholder that is not known"),
-            "the placeholders are {host} and {backend}",
+            "the placeholders are {host}, {service} and {backend}",
+        ));
+    }
+    filled += literal.len();
+    if filled > MAX_FIELD {
+        return Err(Fault::new(
+            format!("with names filled in, the Client Identifier may have {filled} bytes"),
+            format!("shorten it: MQTT carries at most {MAX_FIELD}"),
         ));
     }
     Ok(text.to_owned())

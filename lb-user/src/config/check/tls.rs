@@ -1,5 +1,7 @@
 //! TLS of health checks.
 
+use std::net::IpAddr;
+
 use super::report::{At, Checked};
 use crate::config::{defaults, fault::Fault, model::Tls, raw, value};
 
@@ -23,12 +25,42 @@ pub fn tls(at: &At, raw: Option<raw::Tls>) -> Checked<Option<Tls>> {
 }
 
 fn server_name(text: &str) -> Result<String, Fault> {
-    let permitted = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':');
-    if text.is_empty() || text.len() > MAX_SERVER_NAME || !text.chars().all(permitted) {
+    if text.parse::<IpAddr>().is_err() && !is_dns_name(text) {
         return Err(Fault::new(
             format!("{text:?} is not a name of a server"),
             "write the name in the broker's certificate, as in broker.example.com",
         ));
     }
     Ok(text.to_owned())
+}
+
+/// Labels of 1 to 63 letters, digits, `_` and, inside, `-`; the last one not all digits, because
+/// that would be a wrong IPv4 address.
+fn is_dns_name(text: &str) -> bool {
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    let labels = || text.strip_suffix('.').unwrap_or(text).split('.');
+    text.len() <= MAX_SERVER_NAME
+        && labels().all(is_label)
+        && !labels().next_back().is_some_and(|last| last.chars().all(|c| c.is_ascii_digit()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_name_is_a_dns_name_or_an_address() {
+        for good in ["broker.example.com", "broker", "b_1.x-y.", "10.0.1.11", "2001:db8::11"] {
+            assert!(server_name(good).is_ok(), "{good}");
+        }
+        let long = "a".repeat(64);
+        for bad in ["", ".", "a..b", "-a", "a-", "a b", "10.0.1", "https://a", "a:8883", &long] {
+            assert!(server_name(bad).is_err(), "{bad}");
+        }
+    }
 }

@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Name, Secret, duration};
+use super::{Secret, duration};
 
 /// How the backends of a service are checked.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -73,8 +73,8 @@ impl Probe {
 pub struct MqttCheck {
     /// The version of the protocol that CONNECT names.
     pub version: MqttVersion,
-    /// The Client Identifier, with `{host}` and `{backend}` to be filled in; see
-    /// [`MqttCheck::client_id_for`].
+    /// The Client Identifier, with `{host}`, `{service}` and `{backend}` to be filled in when
+    /// the check is made ready.
     pub client_id: String,
     /// The User Name of CONNECT.
     pub username: Option<String>,
@@ -84,17 +84,6 @@ pub struct MqttCheck {
     pub ping: bool,
     /// TLS settings; `None` means plain TCP.
     pub tls: Option<Tls>,
-}
-
-impl MqttCheck {
-    /// The Client Identifier for a check of `backend` by the balancer called `host`.
-    ///
-    /// They differ by default, because a cluster of brokers disconnects the older of two clients
-    /// with one Client Identifier: the checks of two of its members would end each other.
-    #[must_use]
-    pub fn client_id_for(&self, host: &str, backend: &Name) -> String {
-        self.client_id.replace("{host}", host).replace("{backend}", backend.as_str())
-    }
 }
 
 /// Version of the MQTT protocol.

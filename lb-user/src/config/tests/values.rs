@@ -87,22 +87,17 @@ fn an_mqtt_5_check_needs_no_user_name_for_its_password_and_no_client_identifier(
 }
 
 #[test]
-fn a_client_identifier_must_leave_room_for_the_names_in_it() {
-    let with_length = |length| {
-        let id = "x".repeat(length);
-        with_service_lines(&format!("    health: {{ type: mqtt, client_id: {id} }}"))
+fn a_client_identifier_must_fit_with_the_longest_names_filled_in() {
+    let with_client_id = |id: &str| {
+        with_service_lines(&format!("    health: {{ type: mqtt, client_id: \"{id}\" }}"))
     };
-    assert!(with_length(65_407).is_ok());
-    let error = with_length(65_408).unwrap_err();
-    assert!(error.to_string().contains("65408 bytes"), "{error}");
-}
-
-#[test]
-fn the_client_identifier_says_who_checks_whom() {
-    let config = with_health("{ type: mqtt }");
-    let Probe::Mqtt(check) = probe(&config) else { panic!() };
-    let name = &config.services[0].backends[0].name;
-    assert_eq!(check.client_id_for("lb1", name), "mqlb-lb1-broker-1");
+    assert!(with_client_id(&"x".repeat(65_535)).is_ok());
+    let error = with_client_id(&"x".repeat(65_536)).unwrap_err();
+    assert!(error.to_string().contains("65536 bytes"), "{error}");
+    let names = "{host}{service}{backend}";
+    assert!(with_client_id(&format!("{names}{}", "x".repeat(65_278))).is_ok());
+    let error = with_client_id(&format!("{names}{}", "x".repeat(65_279))).unwrap_err();
+    assert!(error.to_string().contains("may have 65536 bytes"), "{error}");
 }
 
 #[test]
