@@ -6,21 +6,21 @@ use crate::shared_type;
 
 /// An IPv6 address, or an IPv4 address in IPv4-mapped form, in network byte order.
 ///
-/// The bytes are held in four words, as they lie: the packet path copies and compares words.
+/// The bytes are held in two words, as they lie: the packet path copies and compares words.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
-pub struct Addr([u32; 4]);
+pub struct Addr([u64; 2]);
 
 shared_type!(Addr, 16);
 
-/// The word in front of the IPv4 address in an IPv4-mapped one.
+/// The half word in front of the IPv4 address in an IPv4-mapped one.
 const MAPPED: u32 = u32::from_ne_bytes([0, 0, 0xff, 0xff]);
 
 impl Addr {
     /// The address whose bytes, as they lie, are in these words.
     #[inline(always)]
     #[must_use]
-    pub const fn from_words(words: [u32; 4]) -> Self {
+    pub const fn from_words(words: [u64; 2]) -> Self {
         Self(words)
     }
 
@@ -28,7 +28,7 @@ impl Addr {
     #[inline(always)]
     #[must_use]
     pub const fn from_v4_word(word: u32) -> Self {
-        Self([0, 0, MAPPED, word])
+        Self([0, MAPPED as u64 | (word as u64) << 32])
     }
 
     /// The IPv4 address `octets` in IPv4-mapped form.
@@ -43,35 +43,32 @@ impl Addr {
     pub const fn v6(octets: [u8; 16]) -> Self {
         let o = octets;
         Self([
-            u32::from_ne_bytes([o[0], o[1], o[2], o[3]]),
-            u32::from_ne_bytes([o[4], o[5], o[6], o[7]]),
-            u32::from_ne_bytes([o[8], o[9], o[10], o[11]]),
-            u32::from_ne_bytes([o[12], o[13], o[14], o[15]]),
+            u64::from_ne_bytes([o[0], o[1], o[2], o[3], o[4], o[5], o[6], o[7]]),
+            u64::from_ne_bytes([o[8], o[9], o[10], o[11], o[12], o[13], o[14], o[15]]),
         ])
     }
 
     /// Its bytes, as they lie, in words.
     #[inline(always)]
     #[must_use]
-    pub const fn words(self) -> [u32; 4] {
+    pub const fn words(self) -> [u64; 2] {
         self.0
     }
 
-    /// The last word: the IPv4 address, if [`Addr::is_v4`], its bytes as they lie.
+    /// The last four bytes, as they lie: the IPv4 address, if [`Addr::is_v4`].
     #[inline(always)]
     #[must_use]
     pub const fn v4_word(self) -> u32 {
-        self.0[3]
+        (self.0[1] >> 32) as u32
     }
 
     /// Its octets.
     #[must_use]
     pub const fn octets(self) -> [u8; 16] {
-        let (w, x) = (self.0[0].to_ne_bytes(), self.0[1].to_ne_bytes());
-        let (y, z) = (self.0[2].to_ne_bytes(), self.0[3].to_ne_bytes());
+        let (a, b) = (self.0[0].to_ne_bytes(), self.0[1].to_ne_bytes());
         [
-            w[0], w[1], w[2], w[3], x[0], x[1], x[2], x[3], //
-            y[0], y[1], y[2], y[3], z[0], z[1], z[2], z[3],
+            a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], //
+            b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7],
         ]
     }
 
@@ -79,7 +76,7 @@ impl Addr {
     #[inline(always)]
     #[must_use]
     pub const fn is_v4(self) -> bool {
-        self.0[0] == 0 && self.0[1] == 0 && self.0[2] == MAPPED
+        self.0[0] == 0 && self.0[1] as u32 == MAPPED
     }
 }
 
@@ -105,5 +102,28 @@ impl From<Addr> for IpAddr {
 impl core::fmt::Debug for Addr {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         IpAddr::from(*self).fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_survives_both_ways() {
+        for text in ["192.0.2.10", "2001:db8::1:2", "::"] {
+            let ip: IpAddr = text.parse().unwrap();
+            let addr = Addr::from(ip);
+            assert_eq!(IpAddr::from(addr), ip);
+            assert_eq!(addr.is_v4(), ip.is_ipv4());
+            assert_eq!(Addr::v6(addr.octets()), addr);
+        }
+    }
+
+    #[test]
+    fn an_ipv4_address_is_mapped() {
+        let addr = Addr::v4([192, 0, 2, 10]);
+        assert_eq!(addr.octets(), [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 192, 0, 2, 10]);
+        assert_eq!(addr.v4_word().to_ne_bytes(), [192, 0, 2, 10]);
     }
 }

@@ -19,9 +19,11 @@ pub struct Backend {
     pub service: u32,
     /// Its peer with the balancer's source address number n is `first_peer + n`.
     pub first_peer: u32,
+    /// Always zero.
+    pub pad: u32,
 }
 
-shared_type!(Backend, 28);
+shared_type!(Backend, 32);
 
 /// Bits of [`Backend::flags`].
 pub mod backend_flags {
@@ -59,7 +61,7 @@ pub struct PeerKey {
     /// Big-endian port of the broker.
     pub port: [u8; 2],
     /// Always zero.
-    pub pad: [u8; 2],
+    pub pad: [u8; 6],
 }
 
-shared_type!(PeerKey, 36);
+shared_type!(PeerKey, 40);

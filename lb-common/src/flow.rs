@@ -38,17 +38,11 @@ pub fn flow_hash(
     vip: Addr,
     vip_port: [u8; 2],
 ) -> u64 {
-    let [c0, c1] = halves(client);
-    let [v0, v1] = halves(vip);
+    let [c0, c1] = client.words();
+    let [v0, v1] = vip.words();
     let ports =
         u64::from(u16::from_be_bytes(client_port)) << 16 | u64::from(u16::from_be_bytes(vip_port));
     hash::siphash13(seed, [c0, c1, v0, v1, ports])
-}
-
-#[inline(always)]
-fn halves(addr: Addr) -> [u64; 2] {
-    let [a, b, c, d] = addr.words();
-    [u64::from(a) | u64::from(b) << 32, u64::from(c) | u64::from(d) << 32]
 }
 
 /// What is remembered of a flow.

@@ -138,16 +138,15 @@ impl Port {
     #[inline(always)]
     #[must_use]
     pub fn client(&self) -> Addr {
-        let (a, b) = (self.client[0].load(), self.client[1].load());
-        Addr::from_words([a as u32, (a >> 32) as u32, b as u32, (b >> 32) as u32])
+        Addr::from_words([self.client[0].load(), self.client[1].load()])
     }
 
     /// Writes the address of the client; only for who has claimed the port.
     #[inline(always)]
     pub fn set_client(&self, client: Addr) {
-        let [a, b, c, d] = client.words();
-        self.client[0].store(u64::from(a) | u64::from(b) << 32);
-        self.client[1].store(u64::from(c) | u64::from(d) << 32);
+        let [first, second] = client.words();
+        self.client[0].store(first);
+        self.client[1].store(second);
     }
 
     /// What the broker has said.

@@ -13,17 +13,17 @@ pub struct ServiceKey {
     /// IP protocol number; 6 is TCP.
     pub protocol: u8,
     /// Always zero.
-    pub pad: u8,
+    pub pad: [u8; 5],
 }
 
-shared_type!(ServiceKey, 20);
+shared_type!(ServiceKey, 24);
 
 impl ServiceKey {
     /// The key of the TCP service at `vip` and big-endian `port`.
     #[inline(always)]
     #[must_use]
     pub const fn tcp(vip: Addr, port: [u8; 2]) -> Self {
-        Self { vip, port, protocol: 6, pad: 0 }
+        Self { vip, port, protocol: 6, pad: [0; 5] }
     }
 }
 
@@ -42,10 +42,10 @@ pub struct Service {
     /// Bits of [`service_flags`].
     pub flags: u8,
     /// Always zero.
-    pub pad: [u8; 2],
+    pub pad: [u8; 6],
 }
 
-shared_type!(Service, 32);
+shared_type!(Service, 40);
 
 /// Forwarding modes, values of [`Service::mode`].
 pub mod mode {

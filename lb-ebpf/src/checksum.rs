@@ -27,12 +27,17 @@ impl Sum {
         Self(self.0 + word as u64)
     }
 
+    #[inline(always)]
+    const fn add64(self, word: u64) -> Self {
+        self.add32(word as u32).add32((word >> 32) as u32)
+    }
+
     /// With an address added as the pseudo header of IPv6 counts it.
     #[inline(always)]
     #[must_use]
     pub const fn add_addr(self, addr: Addr) -> Self {
-        let [a, b, c, d] = addr.words();
-        self.add32(a).add32(b).add32(c).add32(d)
+        let [a, b] = addr.words();
+        self.add64(a).add64(b)
     }
 
     /// With the 16-bit word `old` replaced by `new` (RFC 1624, equation 3:
@@ -54,8 +59,8 @@ impl Sum {
     #[inline(always)]
     #[must_use]
     pub const fn replace_addr(self, old: Addr, new: Addr) -> Self {
-        let (o, n) = (old.words(), new.words());
-        self.replace32(o[0], n[0]).replace32(o[1], n[1]).replace32(o[2], n[2]).replace32(o[3], n[3])
+        let ([a, b], [c, d]) = (old.words(), new.words());
+        self.add64(!a).add64(!b).add64(c).add64(d)
     }
 
     /// Folded to 16 bits.

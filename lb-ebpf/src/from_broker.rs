@@ -22,7 +22,7 @@ pub(crate) fn peer(segment: &Segment, tables: &impl Tables) -> Option<u32> {
         broker: segment.source,
         source: segment.destination,
         port: segment.source_port,
-        pad: [0; 2],
+        pad: [0; 6],
     })
 }
 

@@ -20,6 +20,7 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::info;
 use lb_common::{
+    addr::Addr,
     backend::{Backend, PeerKey, Source},
     counters::BackendCounters,
     flow::{Flow, FlowCell, FlowKey},
@@ -298,8 +299,11 @@ fn inserted(result: Result<(), i32>) -> Result<(), InsertError> {
 fn fib(ctx: *mut aya_ebpf::bindings::xdp_md, query: &RouteQuery) -> Route {
     const AF_INET: u8 = 2;
     const AF_INET6: u8 = 10;
+    #[repr(align(8))]
+    struct Aligned(FibLookup);
     // SAFETY: every field is an integer, an array or a union of integers.
-    let mut lookup: FibLookup = unsafe { mem::zeroed() };
+    let mut aligned = Aligned(unsafe { mem::zeroed() });
+    let lookup = &mut aligned.0;
     lookup.l4_protocol = 6;
     lookup.__bindgen_anon_1.tot_len = query.ip_len;
     // SAFETY: `ctx` is the context that the kernel gave us.
@@ -312,21 +316,37 @@ fn fib(ctx: *mut aya_ebpf::bindings::xdp_md, query: &RouteQuery) -> Route {
     } else {
         lookup.family = AF_INET6;
         lookup.__bindgen_anon_2.flowinfo = (u32::from(query.tos) << 20).to_be();
-        lookup.__bindgen_anon_3.ipv6_src = query.source.words();
-        lookup.__bindgen_anon_4.ipv6_dst = query.destination.words();
+        lookup.__bindgen_anon_3.ipv6_src = halves(query.source);
+        lookup.__bindgen_anon_4.ipv6_dst = halves(query.destination);
     }
     let size = size_of::<FibLookup>() as i32;
     // SAFETY: `ctx` as above; `lookup` is as long as we say, and initialised.
-    let result = unsafe { bpf_fib_lookup(ctx.cast(), &raw mut lookup, size, 0) };
+    let result = unsafe { bpf_fib_lookup(ctx.cast(), &raw mut *lookup, size, 0) };
     match result as u32 {
         BPF_FIB_LKUP_RET_SUCCESS => {
-            let ethernet = Ethernet { destination: lookup.dmac, source: lookup.smac };
+            let ethernet = Ethernet { destination: mac(&lookup.dmac), source: mac(&lookup.smac) };
             Route::Via { ifindex: lookup.ifindex, ethernet }
         }
         BPF_FIB_LKUP_RET_NO_NEIGH => Route::NoNeighbour,
         BPF_FIB_LKUP_RET_FRAG_NEEDED => Route::TooBig,
         _ => Route::None,
     }
+}
+
+/// An address in the kernel's four words.
+#[inline(always)]
+fn halves(addr: Addr) -> [u32; 4] {
+    let [a, b] = addr.words();
+    [a as u32, (a >> 32) as u32, b as u32, (b >> 32) as u32]
+}
+
+/// An Ethernet address out of the kernel's answer, in reads of two bytes: it lies on the stack,
+/// where the verifier takes aligned accesses only.
+#[inline(always)]
+fn mac(address: &[u8; 6]) -> [u16; 3] {
+    let words = address.as_ptr().cast::<u16>();
+    // SAFETY: three words of two bytes, at an even offset of an aligned struct.
+    unsafe { [words.read_volatile(), words.add(1).read_volatile(), words.add(2).read_volatile()] }
 }
 
 #[cfg(not(test))]

@@ -41,17 +41,17 @@ macro_rules! wire {
     )*};
 }
 
-wire!([u8; 2]: 2, [u8; 4]: 4, u8: 1, [u16; 2]: 4, [u32; 2]: 8, [u32; 4]: 16, [u32; 8]: 32);
+wire!([u8; 2]: 2, [u8; 4]: 4, u8: 1, [u16; 2]: 4, [u32; 2]: 8, [u64; 2]: 16);
 wire!(Ethernet: 12, Ipv4: 20, Ipv6: 40, Tcp: 20);
 
-/// The addresses of an Ethernet header.
+/// The addresses of an Ethernet header, their bytes as they lie.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ethernet {
     /// Where the frame goes.
-    pub destination: [u8; 6],
+    pub destination: [u16; 3],
     /// Where it comes from.
-    pub source: [u8; 6],
+    pub source: [u16; 3],
 }
 
 /// An IPv4 header without options (RFC 791). Numbers are big-endian, as they lie.
@@ -110,9 +110,9 @@ pub struct Ipv6 {
     /// Hop limit.
     pub hop_limit: u8,
     /// Source address.
-    pub source: [u32; 4],
+    pub source: [u64; 2],
     /// Destination address.
-    pub destination: [u32; 4],
+    pub destination: [u64; 2],
 }
 
 /// A TCP header without options (RFC 9293). Numbers are big-endian, as they lie.

@@ -143,6 +143,8 @@ fn rust_flags(root: &Path, compiler: &Compiler, linker: &Linker) -> Result<Vec<S
         // Headers are copied out of the packet: without this (LLVM 22) one byte at a time. The
         // verifier takes misaligned packet access on every machine that has it in hardware.
         "-Ctarget-feature=+allows-misaligned-mem-access".to_owned(),
+        // It does not take it on the stack: LLVM must not merge stores to fields there.
+        "-Clink-arg=--llvm-args=-combiner-store-merging=false".to_owned(),
         // bpf-linker makes BTF from the debug information.
         "-Cdebuginfo=2".to_owned(),
         "-Clink-arg=--btf".to_owned(),

@@ -138,6 +138,7 @@ fn entry(backend: &DesiredBackend, service: u32, first_peer: u32) -> Backend {
         flags: PRESENT | FORWARD,
         service,
         first_peer,
+        pad: 0,
     }
 }
 
@@ -159,7 +160,7 @@ fn service_id(
             .ok_or(LayoutError::TooManyServices { limit })?
     };
     let DesiredService { key, idle_ticks, mode, flags, .. } = *service;
-    new.services.insert(key, Service { key, id, idle_ticks, mode, flags, pad: [0; 2] });
+    new.services.insert(key, Service { key, id, idle_ticks, mode, flags, pad: [0; 6] });
     Ok(id)
 }
 

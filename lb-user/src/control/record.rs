@@ -137,7 +137,7 @@ impl TablesRecord {
         for (id, address) in &self.services {
             let key = service_key(*address);
             let service =
-                Service { key, id: *id, idle_ticks: 0, mode: mode::NAT, flags: 0, pad: [0; 2] };
+                Service { key, id: *id, idle_ticks: 0, mode: mode::NAT, flags: 0, pad: [0; 6] };
             tables.services.insert(key, service);
         }
         for (broker, first_peer) in &self.brokers {
@@ -155,6 +155,7 @@ impl TablesRecord {
                 flags: if record.gone { PRESENT } else { PRESENT | FORWARD },
                 service: record.service,
                 first_peer: self.brokers.get(&record.broker).copied().unwrap_or_default(),
+                pad: 0,
             };
             tables.backends.insert(*id, backend);
             let standing = match record.health {

@@ -95,7 +95,7 @@ impl Tables {
         same_family
             .map(|(broker, source, peer)| {
                 let port = broker.port.to_be_bytes();
-                (PeerKey { broker: broker.address, source, port, pad: [0; 2] }, peer)
+                (PeerKey { broker: broker.address, source, port, pad: [0; 6] }, peer)
             })
             .collect()
     }

@@ -30,12 +30,12 @@ fn tables() -> (Tables, Health) {
     };
     tables.next.backend = 9;
     let key = ServiceKey::tcp(Addr::v4([192, 0, 2, 1]), 1883u16.to_be_bytes());
-    let service = Service { key, id: 4, idle_ticks: 0, mode: 0, flags: 0, pad: [0; 2] };
+    let service = Service { key, id: 4, idle_ticks: 0, mode: 0, flags: 0, pad: [0; 6] };
     tables.services.insert(key, service);
     let broker = Endpoint { address: Addr::v4([10, 0, 1, 1]), port: 1883 };
     for (id, flags) in [(7, PRESENT | FORWARD), (8, PRESENT)] {
         let (address, port) = (broker.address, broker.port.to_be_bytes());
-        let backend = Backend { address, port, flags, service: 4, first_peer: 64 };
+        let backend = Backend { address, port, flags, service: 4, first_peer: 64, pad: 0 };
         tables.backends.insert(id, backend);
     }
     tables.brokers.insert(broker, Broker { first_peer: 64, idle_since: None });
