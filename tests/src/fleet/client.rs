@@ -123,8 +123,9 @@ async fn exchange(fleet: &Fleet, index: usize, connection: &mut Connection) -> R
                 other => return Err(Reason::Protocol(format!("unexpected {other:?}"))),
             },
             () = sleep_until(next_publish), if publishing => {
-                let stamp = fleet.ledger(index).publish(fleet.now(), fleet.plan.qos == QoS::AtMostOnce);
-                send(fleet, connection, &topic, stamp, false).await?;
+                if let Some(stamp) = fleet.publish(index) {
+                    send(fleet, connection, &topic, stamp, false).await?;
+                }
                 if let Traffic::Every(pause) = fleet.plan.traffic {
                     next_publish += pause;
                 }

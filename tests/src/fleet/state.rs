@@ -8,9 +8,9 @@ use hdrhistogram::Histogram;
 use tokio::sync::{Semaphore, watch};
 
 use super::connection::Reason;
-use super::ledger::Ledger;
+use super::ledger::{Ledger, Stamp};
 use super::report::{ClientReport, Disconnect, Failure, Report, new_histogram};
-use super::{Plan, Traffic};
+use super::{Plan, QoS, Traffic};
 
 /// What the clients are to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,6 +120,17 @@ impl Fleet {
         LedgerGuard(self.client(index))
     }
 
+    /// Enters a new message, unless the fleet is to publish no more.
+    ///
+    /// Phase and books are seen under one lock: who finds the fleet settled after the phase has
+    /// changed can't miss a message that was decided on before.
+    pub fn publish(&self, index: usize) -> Option<Stamp> {
+        let mut client = self.client(index);
+        let running = *self.phase.borrow() == Phase::Running;
+        let at_most_once = self.plan.qos == QoS::AtMostOnce;
+        running.then(|| client.ledger.publish(self.now(), at_most_once))
+    }
+
     pub fn connected(&self, index: usize, local: SocketAddr, started: Duration) {
         let now = self.now();
         let mut client = self.client(index);
@@ -225,4 +236,24 @@ fn number(index: usize) -> u32 {
 
 fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fleet_that_was_found_settled_publishes_no_more() {
+        let fleet = Fleet::new(Plan::new(SocketAddr::from(([127, 0, 0, 1], 1883)), 1));
+        fleet.connected(0, SocketAddr::from(([127, 0, 0, 1], 40000)), Duration::ZERO);
+        assert!(fleet.publish(0).is_some());
+        fleet.enter(Phase::Settling);
+        assert!(!fleet.is_settled(), "what was published before is waited for");
+        fleet.ledger(0).acknowledge(1);
+        fleet.ledger(0).receive(0);
+        assert!(fleet.is_settled());
+        assert!(fleet.publish(0).is_none(), "a client whose timer fires late");
+        let counts = fleet.report(true).counts();
+        assert_eq!((counts.published, counts.acknowledged, counts.received), (1, 1, 1));
+    }
 }
