@@ -1,0 +1,397 @@
+//! The conversations.
+
+use std::{boxed::Box, format, string::String, vec, vec::Vec};
+
+use lb_common::{
+    backend::backend_flags::{ACCEPT, FORWARD},
+    ring::Slot,
+    verdict::Verdict,
+};
+
+use super::{Case, Family, Net, Step};
+use crate::{
+    host::{Bytes, Frame, World},
+    parse::tcp_flags::{ACK, FIN, RST, SYN},
+};
+
+const CLIENT_ISN: u32 = 5_000;
+const BROKER_ISN: u32 = 0xffff_ff00;
+
+/// All conversations, in both families.
+#[must_use]
+pub fn all() -> Vec<Case> {
+    [Family::V4, Family::V6].into_iter().flat_map(family).collect()
+}
+
+fn family(family: Family) -> Vec<Case> {
+    let net = Net(family);
+    let mut cases = vec![
+        a_connection_is_opened_used_and_closed(net),
+        a_retransmitted_syn_goes_the_same_way(net),
+        a_syn_of_a_live_flow_stays_with_its_broker(net),
+        an_acknowledgement_without_syn_ack_proves_nothing(net),
+        an_acknowledgement_of_another_number_proves_nothing(net),
+        without_a_free_port_a_connection_is_refused(net),
+        a_segment_of_no_flow_is_reset(net),
+        a_reset_of_no_flow_is_dropped(net),
+        a_reply_of_no_flow_is_reset(net),
+        a_service_without_backend_resets(net),
+        a_removed_backend_resets_its_flows(net),
+        a_segment_at_the_end_of_its_ttl_is_dropped(net),
+        a_wrong_tcp_checksum_stays_wrong(net),
+        an_unknown_neighbour_is_left_to_the_kernel(net),
+        a_backend_without_route_is_dropped(net),
+        a_segment_over_the_mtu_is_dropped(net),
+        impossible_flags_are_dropped(net),
+    ];
+    cases.extend(strangers(net));
+    for case in &mut cases {
+        case.name = format!("{family:?}: {}", case.name);
+    }
+    cases
+}
+
+/// Writes a conversation down step by step.
+struct Script {
+    net: Net,
+    world: World,
+    steps: Vec<Step>,
+    counted: Vec<(Verdict, u64)>,
+}
+
+impl Script {
+    fn new(net: Net) -> Self {
+        Self::in_world(net, net.world())
+    }
+
+    fn in_world(net: Net, world: World) -> Self {
+        Self { net, world, steps: vec![], counted: vec![] }
+    }
+
+    fn expect(mut self, input: Bytes, verdict: Verdict, output: Bytes) -> Self {
+        match self.counted.iter_mut().find(|(counted, _)| *counted == verdict) {
+            Some((_, count)) => *count += 1,
+            None => self.counted.push((verdict, 1)),
+        }
+        self.steps.push(Step::Packet { input, verdict, output });
+        self
+    }
+
+    /// A segment that comes out as it went in.
+    fn unchanged(self, input: &Bytes, verdict: Verdict) -> Self {
+        self.expect(input.clone(), verdict, input.clone())
+    }
+
+    fn dropped(self, frame: &Frame, verdict: Verdict) -> Self {
+        self.unchanged(&frame.bytes(), verdict)
+    }
+
+    fn reaches_broker(self, frame: &Frame) -> Self {
+        let output = self.net.to_broker(frame).bytes();
+        self.expect(frame.bytes(), Verdict::ToBackend, output)
+    }
+
+    fn reaches_client(self, frame: &Frame) -> Self {
+        let output = self.net.to_client(frame).bytes();
+        self.expect(frame.bytes(), Verdict::ToClient, output)
+    }
+
+    fn reset(self, frame: &Frame, verdict: Verdict) -> Self {
+        let output = answer(frame).bytes();
+        self.expect(frame.bytes(), verdict, output)
+    }
+
+    fn change(mut self, change: impl FnOnce(&mut World)) -> Self {
+        let mut world = self.net.world();
+        change(&mut world);
+        self.steps.push(Step::Change(Box::new(world)));
+        self
+    }
+
+    fn handshake(self) -> Self {
+        let net = self.net;
+        self.reaches_broker(&syn(net)).reaches_client(&syn_ack(net)).reaches_broker(&ack(net))
+    }
+
+    fn case(self, name: &str) -> Case {
+        let Self { world, steps, counted, .. } = self;
+        Case { name: String::from(name), world, steps, counted }
+    }
+}
+
+/// The RST that answers `frame` (RFC 9293, section 3.10.7.1).
+fn answer(frame: &Frame) -> Frame {
+    let acknowledges = frame.flags & ACK != 0;
+    let length = frame.payload.len() as u32
+        + u32::from(frame.flags & SYN != 0)
+        + u32::from(frame.flags & FIN != 0);
+    let v6 = frame.source.0.is_ipv6();
+    Frame {
+        ethernet: (frame.ethernet.1, frame.ethernet.0),
+        sequence: if acknowledges { frame.acknowledgement } else { 0 },
+        acknowledgement: if acknowledges { 0 } else { frame.sequence + length },
+        ttl: 64,
+        window: 0,
+        // The flow label stays; an IPv4 packet that may not be fragmented needs no identification.
+        label: if v6 { frame.label } else { 0 },
+        tos: if v6 { frame.tos } else { 0 },
+        ..Frame::new(frame.destination, frame.source, if acknowledges { RST } else { RST | ACK })
+    }
+}
+
+fn syn(net: Net) -> Frame {
+    // MSS 1460, SACK permitted, window scale 7, as Linux sends them (without time stamps).
+    let options = vec![2, 4, 5, 0xb4, 1, 1, 4, 2, 1, 3, 3, 7];
+    Frame { sequence: CLIENT_ISN, options, ..net.from_client(SYN) }
+}
+
+fn syn_ack(net: Net) -> Frame {
+    Frame {
+        sequence: BROKER_ISN,
+        acknowledgement: CLIENT_ISN + 1,
+        options: vec![2, 4, 5, 0xb4],
+        ..net.from_broker(SYN | ACK)
+    }
+}
+
+/// Segments after the handshake; positions are relative to the initial numbers.
+fn client(net: Net, flags: u8, at: u32, acknowledged: u32, payload: &[u8]) -> Frame {
+    Frame {
+        sequence: CLIENT_ISN + 1 + at,
+        acknowledgement: BROKER_ISN.wrapping_add(1 + acknowledged),
+        payload: payload.into(),
+        ..net.from_client(flags)
+    }
+}
+
+fn broker(net: Net, flags: u8, at: u32, acknowledged: u32, payload: &[u8]) -> Frame {
+    Frame {
+        sequence: BROKER_ISN.wrapping_add(1 + at),
+        acknowledgement: CLIENT_ISN + 1 + acknowledged,
+        payload: payload.into(),
+        ..net.from_broker(flags)
+    }
+}
+
+fn ack(net: Net) -> Frame {
+    client(net, ACK, 0, 0, &[])
+}
+
+fn a_connection_is_opened_used_and_closed(net: Net) -> Case {
+    let connect = b"\x10\x10\x00\x04MQTT\x04\x02\x00\x3c\x00\x04dev1";
+    let n = connect.len() as u32;
+    Script::new(net)
+        .handshake()
+        .reaches_broker(&Frame { tos: 0x28, ..client(net, ACK, 0, 0, connect) })
+        .reaches_client(&Frame { tos: 0x28, ttl: 3, ..broker(net, ACK, 0, n, b"\x20\x02\x00\x00") })
+        .reaches_broker(&client(net, ACK, n, 4, &[]))
+        .reaches_broker(&client(net, FIN | ACK, n, 4, b"\xe0\x00"))
+        .reaches_client(&broker(net, FIN | ACK, 4, n + 3, &[]))
+        .reaches_broker(&client(net, ACK, n + 3, 5, &[]))
+        .case("a_connection_is_opened_used_and_closed")
+}
+
+fn a_retransmitted_syn_goes_the_same_way(net: Net) -> Case {
+    Script::new(net)
+        .reaches_broker(&syn(net))
+        .change(|world| {
+            world.rings.insert(Net::SERVICE, Slot::stable(2));
+        })
+        .reaches_broker(&syn(net))
+        .case("a_retransmitted_syn_goes_the_same_way")
+}
+
+fn a_syn_of_a_live_flow_stays_with_its_broker(net: Net) -> Case {
+    Script::new(net)
+        .handshake()
+        .change(|world| {
+            world.rings.insert(Net::SERVICE, Slot::stable(2));
+        })
+        .reaches_broker(&Frame { sequence: 99, ..syn(net) })
+        .reaches_broker(&client(net, ACK, 0, 0, b"still here"))
+        .case("a_syn_of_a_live_flow_stays_with_its_broker")
+}
+
+fn an_acknowledgement_without_syn_ack_proves_nothing(net: Net) -> Case {
+    Script::new(net)
+        .reaches_broker(&syn(net))
+        .dropped(&ack(net), Verdict::Unproven)
+        .case("an_acknowledgement_without_syn_ack_proves_nothing")
+}
+
+fn an_acknowledgement_of_another_number_proves_nothing(net: Net) -> Case {
+    Script::new(net)
+        .reaches_broker(&syn(net))
+        .reaches_client(&syn_ack(net))
+        .dropped(&client(net, ACK, 0, 100_000, b"guess"), Verdict::Unproven)
+        .reaches_broker(&ack(net))
+        .case("an_acknowledgement_of_another_number_proves_nothing")
+}
+
+fn without_a_free_port_a_connection_is_refused(net: Net) -> Case {
+    let other = Frame { source: net.client(2), ..syn(net) };
+    Script::new(net)
+        .handshake()
+        .dropped(&other, Verdict::PortsExhausted)
+        .reaches_broker(&client(net, ACK, 0, 0, b"unharmed"))
+        .case("without_a_free_port_a_connection_is_refused")
+}
+
+fn a_segment_of_no_flow_is_reset(net: Net) -> Case {
+    Script::new(net)
+        .reset(&client(net, ACK, 7, 9, b"from before"), Verdict::UnknownFlowReset)
+        .case("a_segment_of_no_flow_is_reset")
+}
+
+fn a_reset_of_no_flow_is_dropped(net: Net) -> Case {
+    Script::new(net)
+        .dropped(&client(net, RST, 7, 9, &[]), Verdict::StrayReset)
+        .case("a_reset_of_no_flow_is_dropped")
+}
+
+fn a_reply_of_no_flow_is_reset(net: Net) -> Case {
+    Script::new(net)
+        .reset(&broker(net, ACK, 3, 4, b"late"), Verdict::UnknownReply)
+        .dropped(&broker(net, RST, 3, 4, &[]), Verdict::StrayReset)
+        .case("a_reply_of_no_flow_is_reset")
+}
+
+fn a_service_without_backend_resets(net: Net) -> Case {
+    let mut world = net.world();
+    world.rings.insert(Net::SERVICE, Slot::EMPTY);
+    Script::in_world(net, world)
+        .reset(&syn(net), Verdict::NoBackendReset)
+        .case("a_service_without_backend_resets")
+}
+
+fn a_removed_backend_resets_its_flows(net: Net) -> Case {
+    Script::new(net)
+        .handshake()
+        .change(|world| {
+            world.rings.insert(Net::SERVICE, Slot::stable(2));
+            world.backends.entry(1).and_modify(|backend| backend.flags &= !(FORWARD | ACCEPT));
+        })
+        .reset(&client(net, ACK, 0, 0, b"anybody?"), Verdict::BackendGone)
+        .dropped(&client(net, RST, 0, 0, &[]), Verdict::StrayReset)
+        .case("a_removed_backend_resets_its_flows")
+}
+
+fn a_segment_at_the_end_of_its_ttl_is_dropped(net: Net) -> Case {
+    Script::new(net)
+        .handshake()
+        .dropped(&Frame { ttl: 1, ..client(net, ACK, 0, 0, b"far") }, Verdict::TtlExpired)
+        .case("a_segment_at_the_end_of_its_ttl_is_dropped")
+}
+
+fn a_wrong_tcp_checksum_stays_wrong(net: Net) -> Case {
+    let frame = client(net, ACK, 0, 0, b"data!");
+    let spoil = |mut bytes: Bytes| {
+        *bytes.0.last_mut().expect("a frame has bytes") ^= 0x20;
+        bytes
+    };
+    let output = spoil(net.to_broker(&frame).bytes());
+    Script::new(net)
+        .handshake()
+        .expect(spoil(frame.bytes()), Verdict::ToBackend, output)
+        .case("a_wrong_tcp_checksum_stays_wrong")
+}
+
+fn an_unknown_neighbour_is_left_to_the_kernel(net: Net) -> Case {
+    let mut world = net.world();
+    net.add_backend(&mut world, 5, net.silent());
+    world.rings.insert(Net::SERVICE, Slot::stable(5));
+    let frame = syn(net);
+    let output =
+        Frame { ethernet: frame.ethernet, destination: net.silent(), ..net.to_broker(&frame) };
+    Script::in_world(net, world)
+        .expect(frame.bytes(), Verdict::ToBackendByKernel, output.bytes())
+        .case("an_unknown_neighbour_is_left_to_the_kernel")
+}
+
+fn a_backend_without_route_is_dropped(net: Net) -> Case {
+    let mut world = net.world();
+    net.add_backend(&mut world, 6, net.unreachable());
+    world.rings.insert(Net::SERVICE, Slot::stable(6));
+    Script::in_world(net, world)
+        .dropped(&syn(net), Verdict::NoRoute)
+        .case("a_backend_without_route_is_dropped")
+}
+
+fn a_segment_over_the_mtu_is_dropped(net: Net) -> Case {
+    Script::new(net)
+        .handshake()
+        .dropped(&client(net, ACK, 0, 0, &[0x55; 1500]), Verdict::TooBig)
+        .case("a_segment_over_the_mtu_is_dropped")
+}
+
+fn impossible_flags_are_dropped(net: Net) -> Case {
+    Script::new(net)
+        .dropped(&net.from_client(SYN | FIN), Verdict::BadTcpFlags)
+        .dropped(&net.from_client(SYN | RST), Verdict::BadTcpFlags)
+        .dropped(&net.from_client(0), Verdict::BadTcpFlags)
+        .case("impossible_flags_are_dropped")
+}
+
+/// Frames that are none of our business pass unchanged.
+fn strangers(net: Net) -> Vec<Case> {
+    let good = syn(net).bytes();
+    let changed = |change: &dyn Fn(&mut Vec<u8>)| {
+        let mut bytes = good.clone();
+        change(&mut bytes.0);
+        bytes
+    };
+    let case = |name, verdict, bytes: Bytes| Script::new(net).unchanged(&bytes, verdict).case(name);
+    let elsewhere = Frame { destination: (net.vip().0, 22), ..syn(net) }.bytes();
+    let mut cases = vec![
+        case(
+            "another_ethertype_passes",
+            Verdict::NotIp,
+            changed(&|b| b[12..14].copy_from_slice(&[8, 6])),
+        ),
+        case(
+            "a_tagged_frame_passes",
+            Verdict::NotIp,
+            changed(&|b| b[12..14].copy_from_slice(&[0x81, 0])),
+        ),
+        case("ssh_to_the_vip_passes", Verdict::NotOurs, elsewhere),
+        case(
+            "a_header_that_ends_early_passes",
+            Verdict::BadLength,
+            changed(&|b| b.truncate(14 + 24)),
+        ),
+        case("another_version_passes", Verdict::BadLength, changed(&|b| b[14] = 0x75)),
+    ];
+    let tcp = if net.0 == Family::V4 { 34 } else { 54 };
+    cases.push(case(
+        "a_tcp_offset_beyond_the_packet_passes",
+        Verdict::BadLength,
+        changed(&|b| b[tcp + 12] = 0xf0),
+    ));
+    cases.push(case(
+        "a_tcp_offset_below_five_passes",
+        Verdict::BadLength,
+        changed(&|b| b[tcp + 12] = 0x40),
+    ));
+    match net.0 {
+        Family::V4 => cases.extend([
+            case("udp_passes", Verdict::NotTcp, changed(&|b| b[23] = 17)),
+            case("ipv4_options_pass", Verdict::IpOptions, changed(&|b| b[14] = 0x46)),
+            case("a_first_fragment_passes", Verdict::Fragment, changed(&|b| b[20] = 0x20)),
+            case("a_later_fragment_passes", Verdict::Fragment, changed(&|b| b[21] = 0x10)),
+            case("a_wrong_ipv4_checksum_passes", Verdict::BadIpChecksum, changed(&|b| b[24] ^= 1)),
+            case(
+                "a_header_shorter_than_five_words_passes",
+                Verdict::BadLength,
+                changed(&|b| b[14] = 0x44),
+            ),
+        ]),
+        Family::V6 => cases.extend([
+            case("udp_passes", Verdict::NotTcp, changed(&|b| b[20] = 17)),
+            case("icmpv6_passes", Verdict::NotTcp, changed(&|b| b[20] = 58)),
+            case("an_extension_header_passes", Verdict::ExtensionHeader, changed(&|b| b[20] = 0)),
+            case("a_fragment_passes", Verdict::Fragment, changed(&|b| b[20] = 44)),
+            case("a_length_beyond_the_frame_passes", Verdict::BadLength, changed(&|b| b[19] += 1)),
+        ]),
+    }
+    cases
+}

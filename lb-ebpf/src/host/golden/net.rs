@@ -1,0 +1,210 @@
+//! The small network that the golden conversations take place in.
+
+use core::cell::{Cell, RefCell};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
+
+use lb_common::{
+    addr::Addr,
+    backend::{Backend, PeerKey, Source, backend_flags},
+    ring::Slot,
+    service::{Service, ServiceKey, mode, service_flags},
+    settings::Settings,
+};
+
+use crate::{
+    host::{Frame, World},
+    packet::Ethernet,
+    tables::Route,
+};
+
+/// Ethernet address of the balancer's interface, in golden routes.
+pub const OUR_MAC: [u8; 6] = [2, 0, 0, 0, 0, 0x0a];
+/// Ethernet address of the brokers.
+pub const BROKER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 0x0b];
+/// Ethernet address of the gateway to the clients.
+pub const GATEWAY_MAC: [u8; 6] = [2, 0, 0, 0, 0, 0x0c];
+/// Last octet of a broker's address that has a route but never answers for its Ethernet address.
+pub const SILENT_HOST: u8 = 99;
+
+/// The family of a conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+/// The network in one family.
+#[derive(Clone, Copy, Debug)]
+pub struct Net(pub Family);
+
+impl Net {
+    /// The service's id.
+    pub const SERVICE: u32 = 3;
+    /// The service's port.
+    pub const PORT: u16 = 1883;
+    /// The one source port that the balancer has, unless a case gives it more.
+    pub const NAT_PORT: u16 = 15_000;
+    /// The client's port.
+    pub const CLIENT_PORT: u16 = 40_000;
+
+    fn host(self, net: u8, host: u8) -> IpAddr {
+        match self.0 {
+            Family::V4 => Ipv4Addr::new(10, 77, net, host).into(),
+            Family::V6 => {
+                Ipv6Addr::new(0xfd00, 0x77, u16::from(net), 0, 0, 0, 0, u16::from(host)).into()
+            }
+        }
+    }
+
+    /// The client, by number.
+    #[must_use]
+    pub fn client(self, number: u8) -> (IpAddr, u16) {
+        (self.host(3, number), Self::CLIENT_PORT)
+    }
+
+    /// The service.
+    #[must_use]
+    pub fn vip(self) -> (IpAddr, u16) {
+        (self.host(9, 1), Self::PORT)
+    }
+
+    /// The balancer towards the brokers.
+    #[must_use]
+    pub fn source(self) -> (IpAddr, u16) {
+        (self.host(1, 1), Self::NAT_PORT)
+    }
+
+    /// The broker, by number; backend `number` of the service.
+    #[must_use]
+    pub fn broker(self, number: u8) -> (IpAddr, u16) {
+        (self.host(1, 10 + number), Self::PORT)
+    }
+
+    /// A broker whose Ethernet address nobody knows.
+    #[must_use]
+    pub fn silent(self) -> (IpAddr, u16) {
+        (self.host(1, SILENT_HOST), Self::PORT)
+    }
+
+    /// A broker that no route leads to.
+    #[must_use]
+    pub fn unreachable(self) -> (IpAddr, u16) {
+        (self.host(200, 1), Self::PORT)
+    }
+
+    /// A segment from the client to the service.
+    #[must_use]
+    pub fn from_client(self, flags: u8) -> Frame {
+        Frame::new(self.client(1), self.vip(), flags)
+    }
+
+    /// A segment from broker 1 to the balancer.
+    #[must_use]
+    pub fn from_broker(self, flags: u8) -> Frame {
+        Frame::new(self.broker(1), self.source(), flags)
+    }
+
+    /// What a segment from the client looks like when it leaves for broker 1.
+    #[must_use]
+    pub fn to_broker(self, frame: &Frame) -> Frame {
+        Frame {
+            ethernet: (BROKER_MAC, OUR_MAC),
+            source: self.source(),
+            destination: self.broker(1),
+            ttl: frame.ttl - 1,
+            ..frame.clone()
+        }
+    }
+
+    /// What a segment from broker 1 looks like when it leaves for the client.
+    #[must_use]
+    pub fn to_client(self, frame: &Frame) -> Frame {
+        Frame {
+            ethernet: (GATEWAY_MAC, OUR_MAC),
+            source: self.vip(),
+            destination: self.client(1),
+            ttl: frame.ttl - 1,
+            ..frame.clone()
+        }
+    }
+
+    /// The world: one service, brokers 1 and 2, all new flows to broker 1.
+    #[must_use]
+    pub fn world(self) -> World {
+        let key = ServiceKey::tcp(Addr::from(self.vip().0), Self::PORT.to_be_bytes());
+        let v4 = self.0 == Family::V4;
+        let mut world = World {
+            settings: Settings {
+                seed0: 1,
+                seed1: 2,
+                first_port: Self::NAT_PORT,
+                ports: 1,
+                sources_v4: u16::from(v4),
+                sources_v6: u16::from(!v4),
+                pending_ticks: 10,
+                closed_ticks: 60,
+                rest_ticks: 60,
+                pad: 0,
+            },
+            services: BTreeMap::from([(
+                key,
+                Service {
+                    key,
+                    id: Self::SERVICE,
+                    idle_ticks: 1000,
+                    mode: mode::NAT,
+                    flags: service_flags::RESET_WITHOUT_BACKEND | service_flags::RESET_UNKNOWN_FLOW,
+                    pad: [0; 6],
+                },
+            )]),
+            rings: BTreeMap::from([(Self::SERVICE, Slot::stable(1))]),
+            sources: BTreeMap::from([(0, Source { address: self.source().0.into() })]),
+            mtu: 1500,
+            pending_room: 16,
+            flows_room: 16,
+            now: Cell::new(1000),
+            pending: RefCell::default(),
+            ..World::default()
+        };
+        for number in [1, 2] {
+            self.add_backend(&mut world, u32::from(number), self.broker(number));
+        }
+        let gateway = route(GATEWAY_MAC);
+        for number in 1..=9 {
+            world.routes.insert(self.client(number).0.into(), gateway);
+        }
+        world
+    }
+
+    /// Adds a backend with its peer and a way to it.
+    pub fn add_backend(self, world: &mut World, id: u32, (address, port): (IpAddr, u16)) {
+        let first_peer = 32 * id;
+        let (broker, port) = (Addr::from(address), port.to_be_bytes());
+        let flags = backend_flags::PRESENT | backend_flags::FORWARD | backend_flags::ACCEPT;
+        let backend =
+            Backend { address: broker, port, flags, service: Self::SERVICE, first_peer, pad: 0 };
+        world.backends.insert(id, backend);
+        let source = self.source().0.into();
+        world.peers.insert(PeerKey { broker, source, port, pad: [0; 6] }, first_peer);
+        if address == self.silent().0 {
+            world.routes.insert(broker, Route::NoNeighbour);
+        } else if address != self.unreachable().0 {
+            world.routes.insert(broker, route(BROKER_MAC));
+        }
+    }
+}
+
+fn route(destination: [u8; 6]) -> Route {
+    let words = |mac: [u8; 6]| {
+        [[mac[0], mac[1]], [mac[2], mac[3]], [mac[4], mac[5]]].map(u16::from_ne_bytes)
+    };
+    Route::Via {
+        ifindex: 7,
+        ethernet: Ethernet { destination: words(destination), source: words(OUR_MAC) },
+    }
+}

@@ -1,0 +1,10 @@
+//! The world of the pipeline in memory: frames, tables, and the golden conversations.
+//!
+//! For tests, the fuzz target and the differential model; never part of the XDP program.
+
+pub mod frame;
+pub mod golden;
+pub mod tables;
+
+pub use frame::{Bytes, Frame};
+pub use tables::World;

@@ -1,0 +1,219 @@
+//! The tables in memory.
+
+use core::cell::{Cell, RefCell};
+use core::ops::Deref;
+use std::{collections::BTreeMap, rc::Rc, vec::Vec};
+
+use lb_common::{
+    addr::Addr,
+    backend::{Backend, PeerKey, Source},
+    counters::BackendCounters,
+    flow::{Flow, FlowCell, FlowKey},
+    port::Port,
+    ring::Slot,
+    service::{Service, ServiceKey},
+    settings::Settings,
+    verdict::Verdict,
+};
+
+use crate::{
+    Outcome,
+    host::Bytes,
+    process,
+    tables::{Direction, Event, InsertError, Route, RouteQuery, Tables},
+};
+
+/// Everything the pipeline can ask for. What the controller writes is plain; what packets change
+/// is behind cells.
+#[derive(Debug, Default)]
+pub struct World {
+    /// See [`Tables::settings`].
+    pub settings: Settings,
+    /// Services, by their address.
+    pub services: BTreeMap<ServiceKey, Service>,
+    /// The one slot that a ring consists of here, by service; see [`World::slots`].
+    pub rings: BTreeMap<u32, Slot>,
+    /// Slots that differ from the rest of their ring, by service and slot.
+    pub slots: BTreeMap<(u32, u32), Slot>,
+    /// Backends by number.
+    pub backends: BTreeMap<u32, Backend>,
+    /// Source addresses by number.
+    pub sources: BTreeMap<u32, Source>,
+    /// Peers and their numbers.
+    pub peers: BTreeMap<PeerKey, u32>,
+    /// Ways on, by destination; without an entry there is none.
+    pub routes: BTreeMap<Addr, Route>,
+    /// The largest IP packet that any way takes.
+    pub mtu: u16,
+    /// Room of the pending table.
+    pub pending_room: usize,
+    /// Room of the connection table.
+    pub flows_room: usize,
+    /// The clock.
+    pub now: Cell<u32>,
+    /// Handshakes under way.
+    pub pending: RefCell<BTreeMap<FlowKey, Rc<FlowCell>>>,
+    /// Connections.
+    pub flows: RefCell<BTreeMap<FlowKey, Rc<FlowCell>>>,
+    /// Source ports by peer.
+    pub ports: RefCell<BTreeMap<u32, Rc<Vec<Port>>>>,
+    /// Counters by backend.
+    pub counters: RefCell<BTreeMap<u32, BackendCounters>>,
+    /// Counters by verdict.
+    pub verdicts: RefCell<BTreeMap<&'static str, u64>>,
+}
+
+impl World {
+    /// Sends a frame through the pipeline and counts its verdict, as the XDP program does.
+    pub fn run(&self, bytes: &mut Bytes) -> Outcome {
+        let outcome = process(bytes, self);
+        *self.verdicts.borrow_mut().entry(outcome.verdict.name()).or_default() += 1;
+        outcome
+    }
+
+    /// How many packets had this verdict.
+    #[must_use]
+    pub fn count_of(&self, verdict: Verdict) -> u64 {
+        self.verdicts.borrow().get(verdict.name()).copied().unwrap_or(0)
+    }
+
+    /// The counters of a backend.
+    #[must_use]
+    pub fn counters_of(&self, backend: u32) -> BackendCounters {
+        self.counters.borrow().get(&backend).copied().unwrap_or_default()
+    }
+
+    fn raise(&self, backend: u32, raise: impl FnOnce(&mut BackendCounters)) {
+        raise(self.counters.borrow_mut().entry(backend).or_default());
+    }
+}
+
+/// A port in the table of its peer.
+#[derive(Clone, Debug)]
+pub struct PortRef(Rc<Vec<Port>>, usize);
+
+impl Deref for PortRef {
+    type Target = Port;
+
+    fn deref(&self) -> &Port {
+        &self.0[self.1]
+    }
+}
+
+type FlowTable = RefCell<BTreeMap<FlowKey, Rc<FlowCell>>>;
+
+fn insert(table: &FlowTable, room: usize, key: &FlowKey, flow: Flow) -> Result<(), InsertError> {
+    let mut table = table.borrow_mut();
+    if table.contains_key(key) {
+        return Err(InsertError::Exists);
+    }
+    if table.len() >= room {
+        return Err(InsertError::Full);
+    }
+    table.insert(*key, Rc::new(flow.into()));
+    Ok(())
+}
+
+impl Tables for World {
+    type FlowRef = Rc<FlowCell>;
+    type PortRef = PortRef;
+
+    fn settings(&self) -> Option<&Settings> {
+        (self.settings.ports != 0).then_some(&self.settings)
+    }
+
+    fn service(&self, key: &ServiceKey) -> Option<&Service> {
+        self.services.get(key)
+    }
+
+    fn service_by_id(&self, id: u32) -> Option<&Service> {
+        self.services.values().find(|service| service.id == id)
+    }
+
+    fn slot(&self, service: u32, slot: u32) -> Option<Slot> {
+        self.slots.get(&(service, slot)).or_else(|| self.rings.get(&service)).copied()
+    }
+
+    fn backend(&self, id: u32) -> Option<&Backend> {
+        self.backends.get(&id)
+    }
+
+    fn source(&self, number: u32) -> Option<&Source> {
+        self.sources.get(&number)
+    }
+
+    fn peer(&self, key: &PeerKey) -> Option<u32> {
+        self.peers.get(key).copied()
+    }
+
+    fn port(&self, peer: u32, index: u32) -> Option<PortRef> {
+        if index >= u32::from(self.settings.ports) || !self.peers.values().any(|&p| p == peer) {
+            return None;
+        }
+        let size = usize::from(self.settings.ports);
+        let mut ports = self.ports.borrow_mut();
+        let table = ports
+            .entry(peer)
+            .or_insert_with(|| Rc::new((0..size).map(|_| Port::default()).collect()));
+        Some(PortRef(Rc::clone(table), index as usize))
+    }
+
+    fn pending(&self, key: &FlowKey) -> Option<Rc<FlowCell>> {
+        self.pending.borrow().get(key).cloned()
+    }
+
+    fn insert_pending(&self, key: &FlowKey, flow: Flow) -> Result<(), InsertError> {
+        insert(&self.pending, self.pending_room, key, flow)
+    }
+
+    fn remove_pending(&self, key: &FlowKey) -> bool {
+        self.pending.borrow_mut().remove(key).is_some()
+    }
+
+    fn flow(&self, key: &FlowKey) -> Option<Rc<FlowCell>> {
+        self.flows.borrow().get(key).cloned()
+    }
+
+    fn insert_flow(&self, key: &FlowKey, flow: Flow) -> Result<(), InsertError> {
+        insert(&self.flows, self.flows_room, key, flow)
+    }
+
+    fn remove_flow(&self, key: &FlowKey) -> bool {
+        self.flows.borrow_mut().remove(key).is_some()
+    }
+
+    fn now(&self) -> u32 {
+        self.now.get()
+    }
+
+    fn route(&self, query: &RouteQuery) -> Route {
+        match self.routes.get(&query.destination) {
+            Some(_) if query.ip_len > self.mtu => Route::TooBig,
+            Some(route) => *route,
+            None => Route::None,
+        }
+    }
+
+    fn count(&self, backend: u32, event: Event) {
+        self.raise(backend, |counters| match event {
+            Event::Attempted => counters.attempted += 1,
+            Event::Opened => counters.opened += 1,
+            Event::Closed => counters.closed = counters.closed.wrapping_add(1),
+            Event::Revived => counters.closed = counters.closed.wrapping_sub(1),
+            Event::Refused => counters.refused += 1,
+        });
+    }
+
+    fn count_forwarded(&self, backend: u32, direction: Direction, bytes: u64) {
+        self.raise(backend, |counters| match direction {
+            Direction::ToBackend => {
+                counters.packets_to_backend += 1;
+                counters.bytes_to_backend += bytes;
+            }
+            Direction::ToClient => {
+                counters.packets_to_client += 1;
+                counters.bytes_to_client += bytes;
+            }
+        });
+    }
+}
