@@ -1,0 +1,113 @@
+//! Whole tables in few system calls (`BPF_MAP_LOOKUP_BATCH` and `BPF_MAP_DELETE_BATCH`, Linux 5.6).
+
+use std::{fmt::Debug, io};
+
+use aya::Pod;
+use aya_obj::generated::bpf_cmd;
+
+use super::{
+    sys::{bpf, raw, zeroed_attr},
+    table::Table,
+};
+use crate::control::datapath::DatapathError;
+
+/// Entries per system call: enough that the call itself does not count, and few enough that an
+/// entry is not long out of date when it is judged.
+const BATCH: usize = 8192;
+
+impl<K: Pod + Debug, V: Pod> Table<K, V> {
+    /// Calls `visit` with all entries, some thousands at a time, in no order.
+    ///
+    /// An entry that is there from beginning to end is visited; others may be.
+    pub(super) fn visit(
+        &self,
+        mut visit: impl FnMut(&[K], &[V]) -> Result<(), DatapathError>,
+    ) -> Result<(), DatapathError> {
+        let mut keys: Vec<K> = Vec::with_capacity(BATCH);
+        let mut values: Vec<V> = Vec::with_capacity(BATCH);
+        let mut position = None;
+        loop {
+            match self.lookup_batch(&mut position, &mut keys, &mut values) {
+                Ok(last) => {
+                    visit(&keys, &values)?;
+                    if last {
+                        return Ok(());
+                    }
+                }
+                Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
+                    // A bucket holds more than fits.
+                    let more = keys.capacity() * 2;
+                    (keys, values) = (Vec::with_capacity(more), Vec::with_capacity(more));
+                }
+                Err(error) => return Err(self.error("look up a batch".to_owned(), error)),
+            }
+        }
+    }
+
+    /// Fills `keys` and `values` with the entries that follow `position`, which moves on; whether
+    /// they are the last.
+    fn lookup_batch(
+        &self,
+        position: &mut Option<u64>,
+        keys: &mut Vec<K>,
+        values: &mut Vec<V>,
+    ) -> io::Result<bool> {
+        keys.clear();
+        values.clear();
+        // The kernel's cursor: four bytes (a bucket, or an index) of these eight.
+        let mut next = 0u64;
+        let mut attr = zeroed_attr();
+        // SAFETY: a field of integers; the rest of the union stays zero.
+        let batch = unsafe { &mut attr.batch };
+        batch.map_fd = raw(self.fd());
+        batch.in_batch = position.as_ref().map_or(0, |position| &raw const *position as u64);
+        batch.out_batch = &raw mut next as u64;
+        batch.keys = keys.as_mut_ptr() as u64;
+        batch.values = values.as_mut_ptr() as u64;
+        batch.count = keys.capacity().min(values.capacity()) as u32;
+        // SAFETY: the cursors have at least the bytes that the kernel uses; it writes at most
+        // `count` keys and values, for which there is room, and `open` has compared their sizes.
+        let result = unsafe { bpf(bpf_cmd::BPF_MAP_LOOKUP_BATCH, &mut attr) };
+        let last = match result {
+            Ok(_) => false,
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => true,
+            Err(error) => return Err(error),
+        };
+        // SAFETY: an integer, written by the kernel.
+        let count = unsafe { attr.batch.count } as usize;
+        // SAFETY: the kernel has written `count` keys and values, at most the capacity; any bytes
+        // are a value of a `Pod`.
+        unsafe {
+            keys.set_len(count);
+            values.set_len(count);
+        }
+        *position = Some(next);
+        Ok(last)
+    }
+
+    /// Removes `keys`; those that are gone already do not matter. Returns how many were there.
+    pub(super) fn remove_batch(&self, mut keys: &[K]) -> Result<u64, DatapathError> {
+        let mut removed = 0;
+        while !keys.is_empty() {
+            let mut attr = zeroed_attr();
+            // SAFETY: a field of integers; the rest of the union stays zero.
+            let batch = unsafe { &mut attr.batch };
+            batch.map_fd = raw(self.fd());
+            batch.keys = keys.as_ptr() as u64;
+            batch.count = keys.len() as u32;
+            // SAFETY: the kernel reads `count` keys, whose size `open` has compared.
+            let result = unsafe { bpf(bpf_cmd::BPF_MAP_DELETE_BATCH, &mut attr) };
+            // SAFETY: an integer, written by the kernel: how many keys it has removed.
+            let done = unsafe { attr.batch.count } as usize;
+            let skipped = match result {
+                Ok(_) => 0,
+                // It stops at the first key that is not there.
+                Err(error) if error.raw_os_error() == Some(libc::ENOENT) => 1,
+                Err(error) => return Err(self.error("delete a batch".to_owned(), error)),
+            };
+            removed += done as u64;
+            keys = keys.get(done + skipped..).unwrap_or_default();
+        }
+        Ok(removed)
+    }
+}

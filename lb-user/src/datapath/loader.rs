@@ -1,0 +1,160 @@
+//! The program and its tables: loaded and pinned, or, where they are pinned already, taken over.
+
+use std::os::fd::AsFd;
+
+use aya::{Ebpf, EbpfLoader, programs::Xdp};
+use aya_obj::{Object, generated::bpf_map_type::BPF_MAP_TYPE_ARRAY_OF_MAPS};
+use lb_common::{
+    backend::MAX_SOURCES,
+    layout::{maps, sizes},
+};
+
+use super::{
+    StartError, explain,
+    object::{LOG_PACKETS, OBJECT, PROGRAM},
+    pins::Pins,
+    ports,
+    sys::{self, Shape},
+};
+use crate::config::model::{Config, Limits};
+
+/// The tables that are pinned; whatever else the program uses belongs to one load of it.
+const PINNED: [&str; 12] = [
+    maps::SETTINGS,
+    maps::SERVICES,
+    maps::SERVICE_BY_ID,
+    maps::RINGS,
+    maps::BACKENDS,
+    maps::SOURCES,
+    maps::PEERS,
+    maps::PORTS,
+    maps::PENDING,
+    maps::FLOWS,
+    maps::VERDICTS,
+    maps::BACKEND_COUNTERS,
+];
+
+/// The number of entries that the configuration gives a table, and the setting that says so.
+fn configured(map: &str, limits: &Limits) -> Option<(u32, &'static str)> {
+    match map {
+        maps::FLOWS => Some((limits.connections, "limits.connections")),
+        maps::PENDING => Some((limits.pending, "limits.pending")),
+        maps::BACKENDS | maps::BACKEND_COUNTERS => Some((limits.backends, "limits.backends")),
+        maps::PEERS | maps::PORTS => Some((peers(limits), "limits.backends")),
+        _ => None,
+    }
+}
+
+/// Each backend has a range of peers, whether it uses them all or not.
+pub(super) const fn peers(limits: &Limits) -> u32 {
+    limits.backends.saturating_mul(MAX_SOURCES)
+}
+
+/// Loads the program; its tables are those that are pinned, or new ones that are pinned then.
+pub(super) fn load(config: &Config, pins: &Pins, log_packets: bool) -> Result<Ebpf, StartError> {
+    let limits = &config.limits;
+    compare(pins, limits)?;
+    create_ports(pins, peers(limits), config.nat.ports.count())?;
+    let log = u8::from(log_packets);
+    let mut loader = EbpfLoader::new();
+    loader.override_global(LOG_PACKETS, &log, true);
+    for map in PINNED {
+        loader.map_pin_path(map, pins.map(map));
+        if let Some((entries, _)) = configured(map, limits) {
+            loader.map_max_entries(map, entries);
+        }
+    }
+    let mut ebpf = loader.load(OBJECT).map_err(|error| StartError::Load {
+        what: "make the tables of the XDP program",
+        reason: explain::ebpf(&error),
+    })?;
+    program(&mut ebpf)?.load().map_err(|error| StartError::Load {
+        what: "load the XDP program",
+        reason: explain::program(&error),
+    })?;
+    Ok(ebpf)
+}
+
+/// The XDP program in the object.
+pub(super) fn program(ebpf: &mut Ebpf) -> Result<&mut Xdp, StartError> {
+    let missing = || StartError::Load {
+        what: "find the XDP program",
+        reason: format!("the object has no XDP program {PROGRAM}"),
+    };
+    let program = ebpf.program_mut(PROGRAM).ok_or_else(missing)?;
+    program.try_into().map_err(|_| missing())
+}
+
+/// Refuses tables that are pinned with another shape than this build and configuration need.
+fn compare(pins: &Pins, limits: &Limits) -> Result<(), StartError> {
+    let object = Object::parse(OBJECT).map_err(|error| StartError::Load {
+        what: "read the XDP program",
+        reason: error.to_string(),
+    })?;
+    for name in PINNED {
+        let Ok(pinned) = sys::open(&pins.map(name)) else { continue };
+        let Some(map) = object.maps.get(name) else { continue };
+        let path = pins.map(name);
+        let found = sys::shape(pinned.as_fd())
+            .map_err(|error| StartError::file("examine", &path, error))?;
+        let configured = configured(name, limits);
+        let needed = Shape {
+            kind: map.map_type(),
+            key_bytes: map.key_size(),
+            value_bytes: map.value_size(),
+            entries: configured.map_or(map.max_entries(), |(entries, _)| entries),
+            flags: map.map_flags(),
+        };
+        if found != needed {
+            return Err(StartError::Shape {
+                map: name.to_owned(),
+                found: found.to_string(),
+                needed: needed.to_string(),
+                setting: configured.map_or("built in", |(_, setting)| setting),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Makes the map of the tables of source ports, unless it is pinned.
+///
+/// Not left to aya, because the kernel asks that every inner map be as large as the example it was
+/// made with, and only the configuration says how large. (It need not be with `BPF_F_INNER_MAP`,
+/// but then every look-up is a function call in place of an inlined one.)
+fn create_ports(pins: &Pins, peers: u32, ports: u32) -> Result<(), StartError> {
+    let path = pins.map(maps::PORTS);
+    if path.exists() {
+        return Ok(());
+    }
+    let shape = Shape {
+        kind: BPF_MAP_TYPE_ARRAY_OF_MAPS as u32,
+        key_bytes: size_of::<u32>() as u32,
+        value_bytes: size_of::<u32>() as u32,
+        entries: peers,
+        flags: 0,
+    };
+    let made = || {
+        let example = sys::create_map("PORTS.inner", &ports::shape(ports), None)?;
+        let map = sys::create_map(maps::PORTS, &shape, Some(example.as_fd()))?;
+        sys::pin(map.as_fd(), &path)
+    };
+    made().map_err(|error| StartError::file("make the map for", &path, error))
+}
+
+// The sizes that the object is built with are those of the default configuration.
+const _: () = assert!(sizes::PEERS == sizes::BACKENDS * MAX_SOURCES as usize);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_object_declares_every_table_that_is_pinned() {
+        let object = Object::parse(OBJECT).unwrap();
+        for name in PINNED {
+            assert!(object.maps.contains_key(name), "{name}");
+        }
+        assert!(object.programs.contains_key(PROGRAM));
+    }
+}

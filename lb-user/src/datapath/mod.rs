@@ -1,0 +1,144 @@
+//! The data plane as seen from userspace: loads the XDP program, attaches it, and reads and writes
+//! its tables. The only module that names aya.
+//!
+//! Everything is pinned, so that the fast path neither notices when the controller ends nor when
+//! another takes over (see `pins`).
+//!
+//! Privileges: `CAP_BPF` for maps and programs, `CAP_NET_ADMIN` to load and attach XDP, and the
+//! right to write in the directory of the pins. `CAP_PERFMON` besides them spares the program the
+//! verifier's measures against speculation, which cost time per packet; `CAP_SYS_ADMIN` is needed
+//! only to mount a bpffs, or to name a foreign XDP program. The kernel must be 5.12 or newer.
+
+mod attach;
+mod batch;
+mod bpffs;
+mod collect;
+mod edits;
+mod error;
+mod explain;
+mod interface;
+#[cfg(test)]
+mod kernel_tests;
+mod known;
+mod layout;
+mod loader;
+mod lock;
+mod object;
+mod orphans;
+mod packet_log;
+mod pins;
+mod ports;
+mod sweep;
+mod sys;
+mod table;
+mod tables;
+
+use std::path::Path;
+
+use lb_common::ticks;
+
+pub use attach::InterfaceStatus;
+pub use error::StartError;
+pub use interface::{Attached, AttachedMode};
+pub use packet_log::PacketLog;
+
+use self::{known::Known, lock::Lock, orphans::Suspects, pins::Pins, tables::Tables};
+use crate::config::model::{Config, InterfaceSettings};
+
+/// The XDP program on its interfaces, and its tables.
+///
+/// Dropping it changes nothing for the packets: see [`Xdp::detach_all`] for that.
+pub struct Xdp {
+    pins: Pins,
+    tables: Tables,
+    known: Known,
+    suspects: Suspects,
+    ebpf: aya::Ebpf,
+    /// Released last.
+    _lock: Lock,
+}
+
+impl std::fmt::Debug for Xdp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Xdp").field("pins", &self.pins).finish_non_exhaustive()
+    }
+}
+
+impl Xdp {
+    /// Loads and attaches the program, or takes over what an earlier controller left running: the
+    /// tables as they are, and on each interface this build's program in place of that one's.
+    pub fn start(config: &Config) -> Result<Self, StartError> {
+        Self::start_with(config, false)
+    }
+
+    /// Like [`Xdp::start`], with a program that logs every packet, and what it logs.
+    pub fn start_logging(config: &Config) -> Result<(Self, PacketLog), StartError> {
+        let mut xdp = Self::start_with(config, true)?;
+        let log = PacketLog::open(&mut xdp.ebpf)?;
+        Ok((xdp, log))
+    }
+
+    fn start_with(config: &Config, log_packets: bool) -> Result<Self, StartError> {
+        let pins = Pins::new(&config.pin_dir);
+        bpffs::ensure(pins.root())?;
+        let taken_over = layout::is_there(&pins)?;
+        pins.make_directories()?;
+        let lock = Lock::take(pins.root())?;
+        let started = Self::start_locked(config, pins.clone(), lock, taken_over, log_packets);
+        if started.is_err() && !taken_over {
+            // Nothing ran before, and nothing is to be left of the attempt.
+            if let Err(error) = pins.remove_all() {
+                tracing::warn!(%error, "could not remove what was pinned before the failure");
+            }
+        }
+        started
+    }
+
+    fn start_locked(
+        config: &Config,
+        pins: Pins,
+        lock: Lock,
+        taken_over: bool,
+        log_packets: bool,
+    ) -> Result<Self, StartError> {
+        if !taken_over {
+            layout::write(&pins)?;
+        }
+        let mut ebpf = loader::load(config, &pins, log_packets)?;
+        let tables = Tables::open(&pins)?;
+        let known = Known::read(&tables, &pins, config.nat.ports.count())?;
+        attach::attach_all(loader::program(&mut ebpf)?, &config.interfaces, &pins)?;
+        tracing::info!(pin_dir = %pins.root().display(), taken_over, "data plane ready");
+        Ok(Self { pins, tables, known, suspects: Suspects::default(), ebpf, _lock: lock })
+    }
+
+    /// Attaches to these interfaces, and to these only; those that run already go on.
+    pub fn set_interfaces(&mut self, wanted: &[InterfaceSettings]) -> Result<(), StartError> {
+        attach::attach_all(loader::program(&mut self.ebpf)?, wanted, &self.pins)
+    }
+
+    /// What runs on the interfaces.
+    pub fn interfaces(&self) -> Result<Vec<InterfaceStatus>, StartError> {
+        attach::status(&self.pins)
+    }
+
+    /// Takes the program off all interfaces and removes all tables: every connection through the
+    /// balancer ends. Needs no configuration, and does nothing if nothing is there.
+    pub fn detach_all(pin_dir: &Path) -> Result<(), StartError> {
+        let pins = Pins::new(pin_dir);
+        if !pin_dir.exists() {
+            return Ok(());
+        }
+        let _lock = Lock::take(pin_dir)?;
+        pins.remove_all()
+    }
+}
+
+/// The current tick, by the clock that the program uses.
+#[must_use]
+pub fn now() -> u32 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is valid for writes; the clock exists since Linux 2.6.32, so it cannot fail.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &raw mut time) };
+    ticks::from_ns(time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned())
+}

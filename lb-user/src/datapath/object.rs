@@ -1,0 +1,12 @@
+//! The XDP program, built into this binary.
+
+use aya::include_bytes_aligned;
+
+/// The ELF object that `cargo xtask build-ebpf` made of `lb-ebpf`.
+pub(super) const OBJECT: &[u8] = include_bytes_aligned!("../../../lb-ebpf/object/mqlb-xdp.o");
+
+/// Name of the program in the object.
+pub(super) const PROGRAM: &str = "mqlb";
+
+/// The read-only global that, set at load, makes the program log every packet.
+pub(super) const LOG_PACKETS: &str = "LOG_PACKETS";

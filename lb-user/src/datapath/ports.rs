@@ -1,0 +1,124 @@
+//! The tables of source ports, one per peer, mapped into the controller's memory: to look at a
+//! port, or to let it rest, costs no system call.
+
+use std::{
+    io,
+    ops::Deref,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    ptr::{self, NonNull},
+    slice,
+};
+
+use aya_obj::generated::{BPF_F_MMAPABLE, bpf_map_type::BPF_MAP_TYPE_ARRAY};
+use lb_common::port::Port;
+
+use super::{
+    StartError,
+    pins::{self, Pins},
+    sys::{self, Shape},
+};
+
+/// What a table of `ports` source ports is made of.
+pub(super) const fn shape(ports: u32) -> Shape {
+    Shape {
+        kind: BPF_MAP_TYPE_ARRAY as u32,
+        key_bytes: size_of::<u32>() as u32,
+        value_bytes: size_of::<Port>() as u32,
+        entries: ports,
+        flags: BPF_F_MMAPABLE,
+    }
+}
+
+/// The source ports of a peer.
+#[derive(Debug)]
+pub(super) struct PortTable {
+    fd: OwnedFd,
+    memory: NonNull<Port>,
+    ports: usize,
+}
+
+// SAFETY: the memory belongs to this value alone as far as its release goes, and `Port` is made of
+// atomic words, which any thread may use.
+unsafe impl Send for PortTable {}
+// SAFETY: as above; `&PortTable` gives out only `&[Port]`.
+unsafe impl Sync for PortTable {}
+
+impl PortTable {
+    /// Opens the pinned table of `peer`, or makes and pins it.
+    pub(super) fn open_or_create(pins: &Pins, peer: u32, ports: u32) -> Result<Self, StartError> {
+        let path = pins.ports_of(peer);
+        let failed = |what| {
+            let path = path.clone();
+            move |source| StartError::File { what, path, source }
+        };
+        match sys::open(&path) {
+            Ok(fd) => {
+                let found = sys::shape(fd.as_fd()).map_err(failed("examine"))?;
+                if found != shape(ports) {
+                    return Err(StartError::Shape {
+                        map: format!("of peer {peer}'s source ports"),
+                        found: found.to_string(),
+                        needed: shape(ports).to_string(),
+                        setting: "nat.ports",
+                    });
+                }
+                Self::map(fd, ports).map_err(failed("map"))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let fd = sys::create_map("PORTS.inner", &shape(ports), None)
+                    .map_err(failed("make the map for"))?;
+                sys::pin(fd.as_fd(), &path).map_err(failed("pin"))?;
+                Self::map(fd, ports).map_err(failed("map"))
+            }
+            Err(error) => Err(failed("open")(error)),
+        }
+    }
+
+    /// Removes the pin of `peer`'s table.
+    pub(super) fn unpin(pins: &Pins, peer: u32) -> Result<(), StartError> {
+        pins::remove(&pins.ports_of(peer))
+    }
+
+    /// `fd` must be a map of the shape [`shape`]`(ports)`.
+    fn map(fd: OwnedFd, ports: u32) -> io::Result<Self> {
+        let ports = ports as usize;
+        // SAFETY: a new mapping at an address that the kernel chooses touches no memory of ours.
+        let memory = unsafe {
+            libc::mmap(
+                ptr::null_mut(),
+                ports * size_of::<Port>(),
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED,
+                fd.as_raw_fd(),
+                0,
+            )
+        };
+        if memory == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let memory = NonNull::new(memory.cast()).ok_or(io::ErrorKind::AddrNotAvailable)?;
+        Ok(Self { fd, memory, ports })
+    }
+
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl Deref for PortTable {
+    type Target = [Port];
+
+    fn deref(&self) -> &[Port] {
+        // SAFETY: the mapping is page-aligned, holds `ports` values of 32 bytes (the shape was
+        // compared), and lives as long as `self`. All zero is a port, and whoever else writes
+        // (the XDP program) does so through the same atomic words.
+        unsafe { slice::from_raw_parts(self.memory.as_ptr(), self.ports) }
+    }
+}
+
+impl Drop for PortTable {
+    fn drop(&mut self) {
+        // SAFETY: the mapping that `map` made, of this length; no reference outlives `self`.
+        unsafe { libc::munmap(self.memory.as_ptr().cast(), self.ports * size_of::<Port>()) };
+    }
+}

@@ -1,0 +1,54 @@
+//! All tables of the data plane, opened by their pins.
+
+use lb_common::{
+    backend::{Backend, PeerKey, Source},
+    counters::BackendCounters,
+    flow::{Flow, FlowKey},
+    layout::maps,
+    service::{Service, ServiceKey},
+    settings::Settings,
+};
+
+use super::{
+    StartError,
+    pins::Pins,
+    table::{PerCpuTable, Table},
+};
+
+/// The tables; for each see [`lb_common::layout::maps`].
+#[derive(Debug)]
+pub(super) struct Tables {
+    pub settings: Table<u32, Settings>,
+    pub services: Table<ServiceKey, Service>,
+    pub service_by_id: Table<u32, Service>,
+    /// The values are maps: written as file descriptors.
+    pub rings: Table<u32, u32>,
+    pub backends: Table<u32, Backend>,
+    pub sources: Table<u32, Source>,
+    pub peers: Table<PeerKey, u32>,
+    /// The values are maps: written as file descriptors.
+    pub ports: Table<u32, u32>,
+    pub pending: Table<FlowKey, Flow>,
+    pub flows: Table<FlowKey, Flow>,
+    pub verdicts: PerCpuTable<u64>,
+    pub backend_counters: PerCpuTable<BackendCounters>,
+}
+
+impl Tables {
+    pub(super) fn open(pins: &Pins) -> Result<Self, StartError> {
+        Ok(Self {
+            settings: Table::open(pins, maps::SETTINGS)?,
+            services: Table::open(pins, maps::SERVICES)?,
+            service_by_id: Table::open(pins, maps::SERVICE_BY_ID)?,
+            rings: Table::open(pins, maps::RINGS)?,
+            backends: Table::open(pins, maps::BACKENDS)?,
+            sources: Table::open(pins, maps::SOURCES)?,
+            peers: Table::open(pins, maps::PEERS)?,
+            ports: Table::open(pins, maps::PORTS)?,
+            pending: Table::open(pins, maps::PENDING)?,
+            flows: Table::open(pins, maps::FLOWS)?,
+            verdicts: PerCpuTable::open(pins, maps::VERDICTS)?,
+            backend_counters: PerCpuTable::open(pins, maps::BACKEND_COUNTERS)?,
+        })
+    }
+}
