@@ -13,6 +13,7 @@ pub mod cleanup;
 #[cfg(feature = "embedded-broker")]
 pub mod embedded;
 pub mod fleet;
+pub mod kernel;
 pub mod netns;
 pub mod nftables;
 pub mod offload;

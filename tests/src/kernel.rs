@@ -1,0 +1,218 @@
+//! The XDP program in the kernel, fed by `BPF_PROG_TEST_RUN` in a network that answers its route
+//! look-ups as the golden conversations expect.
+
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+use anyhow::{Context, Result, bail, ensure};
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{Array, ArrayOfMaps, HashMap, Map, MapData, PerCpuArray, PerCpuValues},
+    programs::{TestRun, TestRunOptions, Xdp},
+};
+use lb_common::{
+    backend::{Backend, PeerKey, Source},
+    counters::BackendCounters,
+    layout::maps,
+    ring::{SLOTS, Slot},
+    service::{Service, ServiceKey},
+    settings::Settings,
+    verdict::Verdict,
+};
+use lb_ebpf::host::{
+    Bytes, World,
+    golden::{BROKER_MAC, Family, GATEWAY_MAC, Net, OUR_MAC},
+};
+
+use crate::netns::Namespace;
+
+/// `BPF_F_MMAPABLE`: the port tables are made as the controller makes them.
+const MMAPABLE: u32 = 1 << 10;
+
+/// The object that is checked in beside its sources.
+#[must_use]
+pub fn object() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../lb-ebpf/object/mqlb-xdp.o")
+}
+
+/// The program, its maps, and the network it looks its routes up in.
+#[expect(missing_debug_implementations, reason = "aya's maps have none")]
+pub struct Kernel {
+    namespace: Namespace,
+    ebpf: Ebpf,
+    peers: BTreeMap<u32, Array<MapData, [u64; 4]>>,
+}
+
+/// What came of one frame.
+#[derive(Debug)]
+pub struct Run {
+    /// The XDP action.
+    pub action: u32,
+    /// The frame afterwards.
+    pub output: Bytes,
+    /// Mean time per run, as the kernel measured it.
+    pub duration: Duration,
+}
+
+impl Kernel {
+    /// Loads the program and writes the plain tables of `world`.
+    pub fn load(world: &World) -> Result<Self> {
+        let namespace = golden_network()?;
+        let mut loader = EbpfLoader::new();
+        loader
+            .map_max_entries(maps::PENDING, world.pending_room.try_into()?)
+            .map_max_entries(maps::FLOWS, world.flows_room.try_into()?);
+        let mut ebpf = loader.load_file(object()).context("load the object")?;
+        program(&mut ebpf)?.load().context("load the XDP program")?;
+        let mut kernel = Self { namespace, ebpf, peers: BTreeMap::new() };
+        kernel.write(world)?;
+        Ok(kernel)
+    }
+
+    /// Writes what the controller writes; flows stay as they are.
+    pub fn write(&mut self, world: &World) -> Result<()> {
+        let mut settings: Array<_, Settings> = self.map(maps::SETTINGS)?.try_into()?;
+        settings.set(0, world.settings, 0)?;
+        let mut services: HashMap<_, ServiceKey, Service> = self.map(maps::SERVICES)?.try_into()?;
+        for (key, service) in &world.services {
+            services.insert(key, service, 0)?;
+        }
+        let mut by_id: Array<_, Service> = self.map(maps::SERVICE_BY_ID)?.try_into()?;
+        for service in world.services.values() {
+            by_id.set(service.id, service, 0)?;
+        }
+        let mut sources: Array<_, Source> = self.map(maps::SOURCES)?.try_into()?;
+        for (number, source) in &world.sources {
+            sources.set(*number, source, 0)?;
+        }
+        let mut backends: Array<_, Backend> = self.map(maps::BACKENDS)?.try_into()?;
+        for (id, backend) in &world.backends {
+            backends.set(*id, backend, 0)?;
+        }
+        self.write_peers(world)?;
+        self.write_rings(world)
+    }
+
+    fn write_peers(&mut self, world: &World) -> Result<()> {
+        for (key, peer) in &world.peers {
+            if self.peers.contains_key(peer) {
+                continue;
+            }
+            let ports = Array::create(lb_common::layout::sizes::PORTS.try_into()?, MMAPABLE)?;
+            let mut tables: ArrayOfMaps<_, Array<MapData, [u64; 4]>> =
+                self.map(maps::PORTS)?.try_into()?;
+            tables.set(*peer, &ports, 0)?;
+            let mut peers: HashMap<_, PeerKey, u32> = self.map(maps::PEERS)?.try_into()?;
+            peers.insert(key, peer, 0)?;
+            self.peers.insert(*peer, ports);
+        }
+        Ok(())
+    }
+
+    fn write_rings(&mut self, world: &World) -> Result<()> {
+        for (service, slot) in &world.rings {
+            let mut ring = vec![*slot; SLOTS];
+            for ((of, place), slot) in &world.slots {
+                if of == service {
+                    ring[*place as usize] = *slot;
+                }
+            }
+            let ring: Box<[Slot; SLOTS]> =
+                ring.try_into().ok().context("a ring has as many slots as it has")?;
+            let mut inner: Array<MapData, [Slot; SLOTS]> = Array::create(1, 0)?;
+            inner.set(0, &*ring, 0)?;
+            let mut rings: ArrayOfMaps<_, Array<MapData, [Slot; SLOTS]>> =
+                self.map(maps::RINGS)?.try_into()?;
+            rings.set(*service, &inner, 0)?;
+        }
+        Ok(())
+    }
+
+    /// Sends one frame through the program, `repeat` times over the same memory.
+    pub fn run(&mut self, input: &Bytes, repeat: u32) -> Result<Run> {
+        let program = program(&mut self.ebpf)?;
+        let mut output = vec![0; input.0.len() + 256];
+        let result = self.namespace.run(|| {
+            program.test_run(TestRunOptions {
+                data_in: Some(&input.0),
+                data_out: Some(&mut output),
+                repeat,
+                ..TestRunOptions::default()
+            })
+        })??;
+        output.truncate(result.data_size_out as usize);
+        Ok(Run { action: result.return_value, output: Bytes(output), duration: result.duration })
+    }
+
+    /// The counters of all verdicts, summed over the CPUs.
+    pub fn verdicts(&self) -> Result<Vec<u64>> {
+        let map = self.ebpf.map(maps::VERDICTS).context("the program counts verdicts")?;
+        let counters: PerCpuArray<_, u64> = map.try_into()?;
+        (0..Verdict::ALL.len() as u32)
+            .map(|index| Ok(counters.get(&index, 0)?.iter().sum()))
+            .collect()
+    }
+
+    /// The counters of a backend, summed over the CPUs.
+    pub fn counters_of(&self, backend: u32) -> Result<BackendCounters> {
+        let map = self.ebpf.map(maps::BACKEND_COUNTERS).context("the program counts")?;
+        let counters: PerCpuArray<_, BackendCounters> = map.try_into()?;
+        let values: PerCpuValues<_> = counters.get(&backend, 0)?;
+        let mut sum = BackendCounters::default();
+        values.iter().for_each(|value| sum.add(value));
+        Ok(sum)
+    }
+
+    fn map(&mut self, name: &str) -> Result<&mut Map> {
+        self.ebpf.map_mut(name).with_context(|| format!("the program has a map {name}"))
+    }
+}
+
+fn program(ebpf: &mut Ebpf) -> Result<&mut Xdp> {
+    let program = ebpf.program_mut("mqlb").context("the object has the program mqlb")?;
+    Ok(program.try_into()?)
+}
+
+/// A namespace with the interface, addresses, routes and neighbours of the golden conversations.
+fn golden_network() -> Result<Namespace> {
+    let namespace = Namespace::new()?;
+    let mac = |octets: [u8; 6]| octets.map(|octet| format!("{octet:02x}")).join(":");
+    let mut lines = format!(
+        "link set lo up\n\
+         link add golden0 address {} mtu 1500 type veth peer name golden1\n\
+         link set golden1 up\nlink set golden0 up\n",
+        mac(OUR_MAC)
+    );
+    for family in [Family::V4, Family::V6] {
+        let net = Net(family);
+        let (bits, clients, gateway) = match family {
+            Family::V4 => (24, "10.77.3.0/24", "10.77.1.200"),
+            Family::V6 => (48, "fd00:77:3::/48", "fd00:77:1::200"),
+        };
+        let nodad = if family == Family::V6 { " nodad" } else { "" };
+        lines += &format!("address add {}/{bits} dev golden0{nodad}\n", net.source().0);
+        lines += &format!("route add {clients} via {gateway} dev golden0\n");
+        lines += &neighbour(gateway, &mac(GATEWAY_MAC));
+        for number in [1, 2] {
+            lines += &neighbour(&net.broker(number).0.to_string(), &mac(BROKER_MAC));
+        }
+    }
+    namespace.ip(&lines)?;
+    namespace.sysctl(&[("net.ipv4.ip_forward", "1"), ("net.ipv6.conf.all.forwarding", "1")])?;
+    Ok(namespace)
+}
+
+fn neighbour(address: &str, mac: &str) -> String {
+    format!("neighbour replace {address} lladdr {mac} dev golden0 nud permanent\n")
+}
+
+/// Fails unless the counters are exactly `expected`.
+pub fn assert_counted(counters: &[u64], expected: &[(Verdict, u64)]) -> Result<()> {
+    ensure!(counters.len() == Verdict::ALL.len(), "{} counters", counters.len());
+    for (verdict, counter) in Verdict::ALL.iter().zip(counters) {
+        let want = expected.iter().find(|(v, _)| v == verdict).map_or(0, |(_, count)| *count);
+        if *counter != want {
+            bail!("{} is {counter}, not {want}", verdict.name());
+        }
+    }
+    Ok(())
+}
