@@ -1,7 +1,7 @@
 //! The XDP program in the kernel, fed by `BPF_PROG_TEST_RUN` in a network that answers its route
 //! look-ups as the golden conversations expect.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, fmt::Write as _, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
 use aya::{
@@ -119,7 +119,7 @@ impl Kernel {
             let ring: Box<[Slot; SLOTS]> =
                 ring.try_into().ok().context("a ring has as many slots as it has")?;
             let mut inner: Array<MapData, [Slot; SLOTS]> = Array::create(1, 0)?;
-            inner.set(0, &*ring, 0)?;
+            inner.set(0, *ring, 0)?;
             let mut rings: ArrayOfMaps<_, Array<MapData, [Slot; SLOTS]>> =
                 self.map(maps::RINGS)?.try_into()?;
             rings.set(*service, &inner, 0)?;
@@ -189,8 +189,8 @@ fn golden_network() -> Result<Namespace> {
             Family::V6 => (48, "fd00:77:3::/48", "fd00:77:1::200"),
         };
         let nodad = if family == Family::V6 { " nodad" } else { "" };
-        lines += &format!("address add {}/{bits} dev golden0{nodad}\n", net.source().0);
-        lines += &format!("route add {clients} via {gateway} dev golden0\n");
+        writeln!(lines, "address add {}/{bits} dev golden0{nodad}", net.source().0)?;
+        writeln!(lines, "route add {clients} via {gateway} dev golden0")?;
         lines += &neighbour(gateway, &mac(GATEWAY_MAC));
         for number in [1, 2] {
             lines += &neighbour(&net.broker(number).0.to_string(), &mac(BROKER_MAC));
