@@ -33,9 +33,7 @@ pub struct Member {
 /// first [`SLOTS`] members (in the order of their addresses) are used.
 #[must_use]
 pub fn build(members: &[Member], seed: Seed) -> Box<Ring> {
-    let mut members = members.to_vec();
-    members.sort_unstable();
-    members.truncate(SLOTS);
+    let members = sorted(members);
     let mut ring = empty();
     if members.is_empty() {
         return ring;
@@ -62,16 +60,20 @@ pub fn empty() -> Box<Ring> {
     }
 }
 
-/// Number of slots that each backend owns for new flows, by id.
+/// Number of slots that each of `members` gets in [`build`], by id.
 #[must_use]
-pub fn shares(ring: &Ring) -> std::collections::BTreeMap<u32, u32> {
-    let mut owners: Vec<u32> = ring.iter().map(|slot| slot.current()).collect();
-    owners.sort_unstable();
-    owners
-        .chunk_by(PartialEq::eq)
-        .map(|run| (run[0], run.len() as u32))
-        .filter(|(id, _)| *id != lb_common::ring::NO_BACKEND)
-        .collect()
+pub fn slots(members: &[Member]) -> std::collections::BTreeMap<u32, u32> {
+    let members = sorted(members);
+    let quotas = quotas(&members);
+    members.iter().map(|member| member.id).zip(quotas).collect()
+}
+
+fn sorted(members: &[Member]) -> Vec<Member> {
+    let mut members = members.to_vec();
+    // By octets, because the order of `Addr` is not the same on every machine.
+    members.sort_unstable_by_key(|m| (m.address.octets(), m.port, m.weight, m.id));
+    members.truncate(SLOTS);
+    members
 }
 
 /// A member's permutation of the slots: every slot once, because their number is prime.
@@ -157,7 +159,7 @@ fn turns(members: &[Member]) -> Vec<u32> {
 /// Slots of each member: its exact share rounded down, at least 1; what is left over goes to those
 /// that lost most by rounding. If minimum shares overdrew the ring, the largest pay.
 fn quotas(members: &[Member]) -> Vec<u32> {
-    let total = total_weight(members);
+    let total = total_weight(members).max(1);
     let scaled = |member: &Member| u64::from(member.weight.max(1)) * SLOTS as u64;
     let mut quotas: Vec<u32> =
         members.iter().map(|m| ((scaled(m) / total) as u32).max(1)).collect();
@@ -181,4 +183,4 @@ fn total_weight(members: &[Member]) -> u64 {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -73,6 +73,9 @@ pub enum Edit {
         id: u32,
     },
     /// Deletes the flows and the pending flows of a backend; their source ports begin to rest.
+    ///
+    /// The entry of the backend has lost its `FORWARD` before. A packet that read the entry before
+    /// that may still be under way and insert a flow: the deletion begins when none is any more.
     Purge {
         /// The backend's number.
         backend: u32,
@@ -146,7 +149,7 @@ pub trait Datapath: Send {
 #[derive(Debug, thiserror::Error)]
 pub enum DatapathError {
     /// A system call on a table failed.
-    #[error("map {map}: {operation}")]
+    #[error("map {map}: {operation}: {source}")]
     Map {
         /// Name of the map.
         map: &'static str,

@@ -1,6 +1,9 @@
 //! Tables in memory, for tests: refuses whatever would leave the data plane inconsistent.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
 
 use lb_common::{
     backend::{
@@ -16,7 +19,7 @@ use lb_common::{
 };
 
 use super::datapath::{Datapath, DatapathError, Edit, SweepReport};
-use crate::ring::shares;
+use crate::ring::tests::shares;
 
 /// The tables.
 #[derive(Clone, Debug, Default)]
@@ -26,10 +29,11 @@ pub struct Memory {
     pub services: BTreeMap<ServiceKey, Service>,
     pub by_id: BTreeMap<u32, Service>,
     pub rings: BTreeMap<u32, Box<Ring>>,
-    owners: BTreeMap<u32, Vec<u32>>,
+    pub owners: BTreeMap<u32, Vec<u32>>,
     pub backends: BTreeMap<u32, Backend>,
     pub peers: BTreeMap<PeerKey, u32>,
     pub flows: BTreeMap<FlowKey, Flow>,
+    pub counters: BTreeMap<u32, BackendCounters>,
     pub edits: usize,
     /// The edits, counted from 0, that fail.
     pub failing: std::ops::Range<usize>,
@@ -120,7 +124,7 @@ impl Datapath for Memory {
     }
 
     fn backend_counters(&self, ids: &[u32]) -> Result<Vec<BackendCounters>, DatapathError> {
-        Ok(vec![BackendCounters::default(); ids.len()])
+        Ok(ids.iter().map(|id| self.counters.get(id).copied().unwrap_or_default()).collect())
     }
 
     fn sweep(&mut self, _: u32) -> Result<SweepReport, DatapathError> {
@@ -146,5 +150,40 @@ impl Datapath for Memory {
 
     fn pending_flow(&self, _: &FlowKey) -> Result<Option<Flow>, DatapathError> {
         Ok(None)
+    }
+}
+
+/// Tables that a test looks into while a controller owns them.
+impl Datapath for Arc<Mutex<Memory>> {
+    fn apply(&mut self, edit: &Edit) -> Result<(), DatapathError> {
+        self.lock().unwrap().apply(edit)
+    }
+
+    fn verdicts(&self) -> Result<Vec<u64>, DatapathError> {
+        self.lock().unwrap().verdicts()
+    }
+
+    fn backend_counters(&self, ids: &[u32]) -> Result<Vec<BackendCounters>, DatapathError> {
+        self.lock().unwrap().backend_counters(ids)
+    }
+
+    fn sweep(&mut self, now: u32) -> Result<SweepReport, DatapathError> {
+        self.lock().unwrap().sweep(now)
+    }
+
+    fn sweep_pending(&mut self, now: u32) -> Result<u64, DatapathError> {
+        self.lock().unwrap().sweep_pending(now)
+    }
+
+    fn flows(&self, visit: &mut dyn FnMut(&FlowKey, &Flow)) -> Result<(), DatapathError> {
+        Datapath::flows(&*self.lock().unwrap(), visit)
+    }
+
+    fn flow(&self, key: &FlowKey) -> Result<Option<Flow>, DatapathError> {
+        self.lock().unwrap().flow(key)
+    }
+
+    fn pending_flow(&self, key: &FlowKey) -> Result<Option<Flow>, DatapathError> {
+        self.lock().unwrap().pending_flow(key)
     }
 }

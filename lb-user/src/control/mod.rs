@@ -1,7 +1,22 @@
 //! What should be, what is, and the way from one to the other.
+//!
+//! Pure: `overlay` and `desired` (what should be), `members` and `layout` (what the tables should
+//! hold), `plan` (the edits that lead there), `record`, `difference`. Around them: `apply` makes the
+//! edits, `state_file` keeps what outlives the process, `controller` owns all of it, and `actor` is
+//! the thread that it lives on.
 
+pub mod actor;
+pub mod apply;
+pub mod checks;
+mod commands;
+pub mod controller;
+pub mod counts;
 pub mod datapath;
 pub mod desired;
+pub mod difference;
+pub mod error;
+mod explain;
+mod flows;
 pub mod layout;
 pub mod members;
 #[cfg(test)]
@@ -9,5 +24,9 @@ pub mod memory;
 pub mod overlay;
 pub mod plan;
 pub mod record;
+pub mod report;
+#[cfg(test)]
+pub mod samples;
 pub mod state_file;
+mod status;
 pub mod tables;

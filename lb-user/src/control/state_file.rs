@@ -27,22 +27,22 @@ pub struct StateFile {
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
     /// The operating system refused.
-    #[error("{action} {path}")]
+    #[error("{action} {path}: {error}")]
     Io {
         /// What was tried.
         action: &'static str,
         /// On which file.
         path: PathBuf,
         /// Its answer.
-        source: io::Error,
+        error: io::Error,
     },
     /// The file says nothing that makes sense.
-    #[error("the state file {path} cannot be read")]
+    #[error("the state file {path} cannot be read: {error}")]
     Corrupt {
         /// The file.
         path: PathBuf,
         /// What is wrong in it.
-        source: serde_json::Error,
+        error: serde_json::Error,
     },
     /// A newer or older controller wrote it.
     #[error("the state file {path} has version {found}, and this mqlb reads version {VERSION}")]
@@ -124,7 +124,7 @@ impl StateFile {
         let path = self.dir.join(name);
         let new = self.dir.join(format!("{name}.new"));
         let text = serde_json::to_vec_pretty(record)
-            .map_err(|source| StateError::Corrupt { path: path.clone(), source })?;
+            .map_err(|error| StateError::Corrupt { path: path.clone(), error })?;
         let write = || -> io::Result<()> {
             let mut options = OpenOptions::new();
             // The seed in it is not public.
@@ -146,7 +146,7 @@ fn load(path: &Path) -> Result<Option<Record>, StateError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         read => read.map_err(failed("read", path))?,
     };
-    let corrupt = |source| StateError::Corrupt { path: path.to_owned(), source };
+    let corrupt = |error| StateError::Corrupt { path: path.to_owned(), error };
     // The version first: the rest of another version may not even have this shape.
     let value: serde_json::Value = serde_json::from_slice(&text).map_err(corrupt)?;
     let version = value.get("version").and_then(serde_json::Value::as_u64);
@@ -158,7 +158,7 @@ fn load(path: &Path) -> Result<Option<Record>, StateError> {
 
 fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StateError {
     let path = path.to_owned();
-    move |source| StateError::Io { action, path, source }
+    move |error| StateError::Io { action, path, error }
 }
 
 #[cfg(test)]

@@ -1,3 +1,6 @@
+use std::collections::BTreeMap;
+
+use lb_common::ring::NO_BACKEND;
 use proptest::prelude::*;
 
 use super::*;
@@ -13,6 +16,15 @@ fn equal(count: u32) -> Vec<Member> {
     (0..count).map(|number| member(number, 100)).collect()
 }
 
+/// Slots that each backend owns, by id.
+pub(crate) fn shares(ring: &Ring) -> BTreeMap<u32, u32> {
+    let mut shares = BTreeMap::new();
+    for owner in ring.iter().map(|slot| slot.current()).filter(|owner| *owner != NO_BACKEND) {
+        *shares.entry(owner).or_default() += 1;
+    }
+    shares
+}
+
 /// Slots that changed hands although their owner is a member of both rings.
 fn moved(old: &Ring, new: &Ring, changed: u32) -> usize {
     let pairs = old.iter().zip(new).map(|(old, new)| (old.current(), new.current()));
@@ -21,6 +33,7 @@ fn moved(old: &Ring, new: &Ring, changed: u32) -> usize {
 
 fn assert_shares(members: &[Member], seed: Seed) {
     let shares = shares(&build(members, seed));
+    assert_eq!(shares, slots(members), "foretold");
     let total = f64::from(members.iter().map(|m| m.weight).sum::<u32>());
     for member in members {
         let want = f64::from(SLOTS as u32) * f64::from(member.weight) / total;

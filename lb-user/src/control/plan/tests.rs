@@ -134,7 +134,7 @@ type Shape = Vec<(ServiceKey, BTreeMap<Addr, (u16, u32)>)>;
 
 fn shape(memory: &Memory) -> Shape {
     let by_service = |id: u32| {
-        let shares = ring::shares(&memory.rings[&id]);
+        let shares = ring::tests::shares(&memory.rings[&id]);
         let backends = memory.backends.iter().filter(move |(_, b)| b.service == id);
         backends
             .map(|(number, b)| {

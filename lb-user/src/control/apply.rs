@@ -1,0 +1,160 @@
+//! Carries out a plan: all of it, or nothing.
+
+use super::{
+    datapath::{Datapath, DatapathError},
+    plan::{Trust, plan},
+    tables::Tables,
+};
+
+/// Tables in the data plane, and the record of what they hold.
+pub struct Applied {
+    datapath: Box<dyn Datapath>,
+    tables: Tables,
+    trust: Trust,
+}
+
+/// Why the tables were not changed.
+#[derive(Debug, thiserror::Error)]
+#[error("{edit}: {error}{}", if *.restored { "" } else { " (and the way back failed, too)" })]
+pub struct ApplyError {
+    /// What was to be done.
+    pub edit: String,
+    /// Why that failed.
+    pub error: DatapathError,
+    /// Whether everything is as it was before. If not, the next change writes all tables anew.
+    pub restored: bool,
+}
+
+impl std::fmt::Debug for Applied {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { tables, trust, .. } = self;
+        f.debug_struct("Applied").field("tables", tables).field("trust", trust).finish()
+    }
+}
+
+impl Applied {
+    /// The tables of `datapath`, which hold `tables` as far as `trust` says.
+    #[must_use]
+    pub fn new(datapath: Box<dyn Datapath>, tables: Tables, trust: Trust) -> Self {
+        Self { datapath, tables, trust }
+    }
+
+    /// What the tables hold.
+    #[must_use]
+    pub const fn tables(&self) -> &Tables {
+        &self.tables
+    }
+
+    /// The tables themselves, to be read.
+    #[must_use]
+    pub fn datapath(&self) -> &dyn Datapath {
+        &*self.datapath
+    }
+
+    /// The tables themselves, for what does not concern this record.
+    pub fn datapath_mut(&mut self) -> &mut dyn Datapath {
+        &mut *self.datapath
+    }
+
+    /// Makes the tables those of `target`. If that fails half-way, everything done is undone.
+    ///
+    /// Returns the number of edits.
+    pub fn change(&mut self, target: &Tables) -> Result<usize, ApplyError> {
+        let before = self.tables.clone();
+        let edits = plan(&before, target, self.trust);
+        for edit in &edits {
+            if let Err(error) = self.datapath.apply(edit) {
+                let restored = self.trust == Trust::Exact && self.go_back(&before);
+                return Err(ApplyError { edit: edit.to_string(), error, restored });
+            }
+            tracing::debug!(%edit, "done");
+            self.tables.note(edit, target);
+        }
+        self.tables.clone_from(target);
+        self.trust = Trust::Exact;
+        Ok(edits.len())
+    }
+
+    fn go_back(&mut self, before: &Tables) -> bool {
+        for edit in plan(&self.tables, before, Trust::Exact) {
+            if let Err(error) = self.datapath.apply(&edit) {
+                tracing::error!(%edit, %error, "a failed change could not be undone");
+                self.trust = Trust::Rewrite;
+                return false;
+            }
+            self.tables.note(&edit, before);
+        }
+        self.tables.clone_from(before);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lb_common::{addr::Addr, service::ServiceKey, settings::Settings};
+
+    use super::*;
+    use crate::control::{
+        datapath::Edit,
+        desired::{Desired, Endpoint},
+        layout,
+        members::Health,
+        memory::Memory,
+    };
+
+    fn target() -> Tables {
+        let key = ServiceKey::tcp(Addr::v4([192, 0, 2, 1]), [7, 91]);
+        let backend = super::super::desired::DesiredBackend {
+            name: "b".parse().unwrap(),
+            endpoint: Endpoint { address: Addr::v4([10, 0, 0, 1]), port: 1883 },
+            weight: 1,
+            drained: false,
+        };
+        let service = super::super::desired::DesiredService {
+            name: "s".parse().unwrap(),
+            key,
+            idle_ticks: 1,
+            mode: 0,
+            flags: 0,
+            checked: false,
+            all_down: crate::config::model::AllDown::Refuse,
+            together_ticks: 0,
+            backends: vec![backend],
+        };
+        let desired = Desired {
+            settings: Settings { ports: 10, sources_v4: 1, ..Settings::default() },
+            sources: vec![Addr::v4([10, 0, 0, 2])],
+            max_backends: 10,
+            services: vec![service],
+        };
+        layout::tables(&Tables::default(), &desired, &Health::default()).unwrap()
+    }
+
+    fn failing(edits: std::ops::Range<usize>) -> Applied {
+        let memory = Memory { failing: edits, ..Memory::default() };
+        Applied::new(Box::new(memory), Tables::default(), Trust::Exact)
+    }
+
+    #[test]
+    fn a_change_that_fails_is_undone_and_can_be_tried_again() {
+        let edits = plan(&Tables::default(), &target(), Trust::Exact);
+        for at in 0..edits.len() {
+            let mut applied = failing(at..at + 1);
+            let error = applied.change(&target()).unwrap_err();
+            assert!(error.restored);
+            assert_eq!(error.edit, edits[at].to_string());
+            assert_eq!(applied.tables(), &Tables::default());
+            assert_eq!(applied.change(&target()).unwrap(), edits.len());
+        }
+    }
+
+    #[test]
+    fn after_a_change_that_could_not_be_undone_everything_is_written_anew() {
+        let edits = plan(&Tables::default(), &target(), Trust::Exact);
+        let service = edits.iter().position(|edit| matches!(edit, Edit::PutService(_))).unwrap();
+        let mut applied = failing(service..service + 2);
+        assert!(!applied.change(&target()).unwrap_err().restored);
+        assert_eq!(applied.change(&target()).unwrap(), edits.len());
+        assert_eq!(applied.tables(), &target());
+    }
+}

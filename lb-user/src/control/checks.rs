@@ -1,0 +1,138 @@
+//! Tells the health checker which backends to check, and how.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::SocketAddr,
+    sync::Arc,
+};
+
+use super::{
+    desired::{Endpoint, service_key},
+    members::{Health, Standing},
+    tables::Tables,
+};
+use crate::{
+    config::model::{Backend, Config, HealthCheck, Name},
+    health::{
+        checker::Checker,
+        target::{ServiceCheck, Target, TargetError},
+    },
+};
+
+/// The checks of the services, and which backend has which.
+#[derive(Debug)]
+pub struct Checks {
+    checker: Arc<Checker>,
+    host: String,
+    services: BTreeMap<Name, Prepared>,
+    /// The round of preparation and the name with which each backend was given to the checker.
+    given: HashMap<u32, (u64, Name)>,
+    rounds: u64,
+}
+
+#[derive(Debug)]
+struct Prepared {
+    check: HealthCheck,
+    loaded: Arc<ServiceCheck>,
+    round: u64,
+}
+
+/// A check that cannot be carried out.
+#[derive(Debug, thiserror::Error)]
+#[error("the health check of service {service}: {error}")]
+pub struct ChecksError {
+    service: Name,
+    error: TargetError,
+}
+
+/// Checks made ready for a configuration, with everything read that can fail.
+#[derive(Debug)]
+pub struct Ready {
+    services: BTreeMap<Name, Prepared>,
+    targets: Vec<Order>,
+    rounds: u64,
+}
+
+#[derive(Debug)]
+struct Order {
+    service: SocketAddr,
+    backend: Name,
+    broker: SocketAddr,
+    round: u64,
+    target: Target,
+}
+
+impl Checks {
+    /// No checks yet; `host` is this machine's name, by which brokers will know the checks.
+    #[must_use]
+    pub fn new(checker: Arc<Checker>, host: String) -> Self {
+        Self { checker, host, services: BTreeMap::new(), given: HashMap::new(), rounds: 0 }
+    }
+
+    /// The checker.
+    #[must_use]
+    pub fn checker(&self) -> &Checker {
+        &self.checker
+    }
+
+    /// Makes the checks of `config` ready. `reread` is whether certificates and passwords are read
+    /// again although the configuration of their check is the same.
+    pub fn prepare(&self, config: &Config, reread: bool) -> Result<Ready, ChecksError> {
+        let mut ready =
+            Ready { services: BTreeMap::new(), targets: Vec::new(), rounds: self.rounds + 1 };
+        for service in &config.services {
+            let Some(check) = &service.health else { continue };
+            let failed = |error| ChecksError { service: service.name.clone(), error };
+            let known = self.services.get(&service.name).filter(|known| known.check == *check);
+            let (loaded, round) = if let Some(known) = known.filter(|_| !reread) {
+                (Arc::clone(&known.loaded), known.round)
+            } else {
+                let loaded = ServiceCheck::load(check, &self.host, service.name.as_str());
+                (Arc::new(loaded.map_err(failed)?), ready.rounds)
+            };
+            for backend in &service.backends {
+                let Backend { name, .. } = backend;
+                let target = loaded.target(name.as_str(), backend.socket()).map_err(failed)?;
+                ready.targets.push(Order {
+                    service: service.address(),
+                    backend: name.clone(),
+                    broker: backend.socket(),
+                    round,
+                    target,
+                });
+            }
+            let prepared = Prepared { check: check.clone(), loaded, round };
+            ready.services.insert(service.name.clone(), prepared);
+        }
+        Ok(ready)
+    }
+
+    /// Starts, changes and ends checks: from now on those of `ready`, for the backends as `tables`
+    /// number them.
+    pub fn begin(&mut self, ready: Ready, tables: &Tables, health: &Health) {
+        let mut given = HashMap::new();
+        for order in ready.targets {
+            let service = tables.services.get(&service_key(order.service));
+            let broker = Endpoint::from(order.broker);
+            let Some(id) = service.and_then(|service| tables.backend_at(service.id, broker)) else {
+                continue;
+            };
+            let version = (order.round, order.backend);
+            if self.given.get(&id) != Some(&version) {
+                let known = match health.of(id) {
+                    Standing::Unproven => None,
+                    Standing::Up => Some(true),
+                    Standing::Down { .. } => Some(false),
+                };
+                self.checker.set(id, order.target, known);
+            }
+            given.insert(id, version);
+        }
+        for id in self.given.keys().filter(|id| !given.contains_key(id)) {
+            self.checker.remove(*id);
+        }
+        self.given = given;
+        self.services = ready.services;
+        self.rounds = ready.rounds;
+    }
+}

@@ -1,0 +1,84 @@
+//! Collects idle flows, and counts connections.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use lb_common::counters::BackendCounters;
+
+use super::{apply::Applied, datapath::DatapathError, report::Traffic};
+
+/// Seconds from one sweep of the connection table to the next. Nothing waits for it but memory and
+/// source ports: it is long enough for the sweep of a full table to be a small part of it.
+const SWEEP_EVERY_S: u32 = 10;
+
+/// What the sweeps found.
+#[derive(Debug, Default)]
+pub struct Counts {
+    seconds: u32,
+    /// Entries in the connection table at the last sweep.
+    pub flows: u64,
+    /// Entries in the pending table at the last sweep.
+    pub pending: u64,
+    /// How long the last sweep of the connection table took.
+    pub last_sweep: Duration,
+    /// By backend: what is open beyond `opened - closed` of the counters. Those connections were
+    /// opened before the counters began, or (negative) were idle and have been collected.
+    corrections: BTreeMap<u32, i64>,
+}
+
+impl Counts {
+    /// What has to be done once a second, at tick `now`: forget handshakes that failed and, more
+    /// rarely, idle flows.
+    pub fn second(&mut self, applied: &mut Applied, now: u32) -> Result<(), DatapathError> {
+        let sweep = self.seconds.is_multiple_of(SWEEP_EVERY_S);
+        self.seconds = self.seconds.wrapping_add(1);
+        if !sweep {
+            self.pending = applied.datapath_mut().sweep_pending(now)?;
+            return Ok(());
+        }
+        let began = Instant::now();
+        let report = applied.datapath_mut().sweep(now)?;
+        self.last_sweep = began.elapsed();
+        self.flows = report.flows;
+        self.pending = report.pending;
+        let ids: Vec<u32> = applied.tables().backends.keys().copied().collect();
+        let counters = applied.datapath().backend_counters(&ids)?;
+        for (id, counters) in ids.into_iter().zip(counters) {
+            let open = report.open.get(&id).copied().unwrap_or_default();
+            self.corrections.insert(id, open.cast_signed().wrapping_sub(balance(&counters)));
+        }
+        let expired: u64 = report.expired.values().sum();
+        tracing::debug!(flows = report.flows, pending = report.pending, expired, "swept");
+        Ok(())
+    }
+
+    /// What a backend carries, from its counters.
+    #[must_use]
+    pub fn traffic(&self, id: u32, counters: &BackendCounters) -> Traffic {
+        let correction = self.corrections.get(&id).copied().unwrap_or_default();
+        Traffic {
+            // Between reading and counting a connection may have come or gone: never below none.
+            open: balance(counters).wrapping_add(correction).max(0).cast_unsigned(),
+            attempted: counters.attempted,
+            opened: counters.opened,
+            closed: counters.closed,
+            refused: counters.refused,
+            packets_to_backend: counters.packets_to_backend,
+            bytes_to_backend: counters.bytes_to_backend,
+            packets_to_client: counters.packets_to_client,
+            bytes_to_client: counters.bytes_to_client,
+        }
+    }
+
+    /// Forgets all backends but those for which `keep` holds.
+    pub fn retain(&mut self, keep: impl Fn(u32) -> bool) {
+        self.corrections.retain(|id, _| keep(*id));
+    }
+}
+
+/// Connections that the counters know to be open.
+const fn balance(counters: &BackendCounters) -> i64 {
+    counters.opened.wrapping_sub(counters.closed).cast_signed()
+}

@@ -1,0 +1,292 @@
+//! What the controller says about itself: the answers of the API, as Rust types.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::difference::Difference;
+use crate::config::model::{AllDown, Mode, Name, Refusal};
+
+/// The whole picture.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Version of the running controller.
+    pub version: String,
+    /// Its process id.
+    pub pid: u32,
+    /// Seconds since it started.
+    pub uptime_s: u64,
+    /// The configuration file.
+    pub config: String,
+    /// Interfaces that the XDP program is attached to.
+    pub interfaces: Vec<String>,
+    /// Whether there are changes made by command that the file does not say.
+    pub changed_by_command: bool,
+    /// Fill of the tables.
+    pub tables: TablesReport,
+    /// Packets by verdict since the program was loaded.
+    pub verdicts: BTreeMap<String, u64>,
+    /// The services with their backends.
+    pub services: Vec<ServiceReport>,
+}
+
+/// Fill of the tables.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TablesReport {
+    /// Entries in the connection table, closed ones included, at the last sweep.
+    pub flows: u64,
+    /// The most there can be.
+    pub flows_limit: u64,
+    /// Handshakes under way, at the last sweep.
+    pub pending: u64,
+    /// The most there can be.
+    pub pending_limit: u64,
+    /// Backends, removed ones that are not purged yet included.
+    pub backends: u64,
+    /// The most there can be.
+    pub backends_limit: u64,
+    /// How long the last sweep of the connection table took, in microseconds.
+    pub last_sweep_us: u64,
+}
+
+/// A service.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ServiceReport {
+    /// Its name.
+    pub name: Name,
+    /// Where clients connect to.
+    pub vip: IpAddr,
+    /// Where clients connect to.
+    pub port: u16,
+    /// How packets reach the backends.
+    pub mode: Mode,
+    /// How it is.
+    pub state: ServiceState,
+    /// See the configuration.
+    pub idle_timeout_s: u64,
+    /// See the configuration.
+    pub no_backend: Refusal,
+    /// See the configuration.
+    pub all_down: AllDown,
+    /// Kind of its health check, or `none`.
+    pub check: String,
+    /// Sums over its backends.
+    pub traffic: Traffic,
+    /// Its backends, in the order of the configuration.
+    pub backends: Vec<BackendReport>,
+}
+
+/// How a service is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ServiceState {
+    /// Every backend that is not drained takes new connections.
+    Ok,
+    /// Some backend is down.
+    Degraded,
+    /// All backends are down; the last known good ones still get the new connections.
+    LastKnownGood,
+    /// No backend takes new connections: they are refused.
+    Refusing,
+}
+
+/// A backend.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BackendReport {
+    /// The name of its service.
+    pub service: Name,
+    /// Its name.
+    pub name: Name,
+    /// Where the broker listens.
+    pub address: IpAddr,
+    /// Where the broker listens.
+    pub port: u16,
+    /// Its number in the tables.
+    pub id: u32,
+    /// Its weight.
+    pub weight: u16,
+    /// What it does.
+    pub state: BackendState,
+    /// What its health checks say.
+    pub health: HealthState,
+    /// Seconds since they say so; `None` if it is not checked.
+    pub health_since_s: Option<u64>,
+    /// Why the last check failed, if it did.
+    pub last_error: Option<String>,
+    /// How long the last successful check took, in microseconds.
+    pub check_latency_us: Option<u64>,
+    /// Checks done, and failed ones among them.
+    pub checks: (u64, u64),
+    /// Its slots of the ring.
+    pub slots: u32,
+    /// Its share of the new connections, 0 to 1.
+    pub share: f64,
+    /// What it carries.
+    pub traffic: Traffic,
+}
+
+/// What a backend does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BackendState {
+    /// Takes new connections.
+    Active,
+    /// Takes no new connections, keeps those it has; so an operator wants it.
+    Draining,
+    /// Takes no new connections, and has none left; so an operator wants it.
+    Drained,
+    /// Takes no new connections, because its check fails.
+    Down,
+    /// Takes no new connections, because its first check is under way.
+    Checking,
+    /// Its check fails, as does that of all others: it still takes new connections.
+    LastKnownGood,
+}
+
+/// What the health checks of a backend say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HealthState {
+    /// It is not checked.
+    Unchecked,
+    /// No check has ended yet.
+    Unknown,
+    /// It is up.
+    Up,
+    /// It is down.
+    Down,
+}
+
+/// Connections, packets and bytes. All but `open` only grow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Traffic {
+    /// Connections that are open now.
+    pub open: u64,
+    /// Connection attempts.
+    pub attempted: u64,
+    /// Connections whose handshake was completed.
+    pub opened: u64,
+    /// Connections that ended by FIN or RST.
+    pub closed: u64,
+    /// Segments refused because the backend is gone.
+    pub refused: u64,
+    /// Packets towards the broker.
+    pub packets_to_backend: u64,
+    /// Bytes of these, IP headers included.
+    pub bytes_to_backend: u64,
+    /// Packets towards the clients.
+    pub packets_to_client: u64,
+    /// Bytes of these, IP headers included.
+    pub bytes_to_client: u64,
+}
+
+impl std::ops::AddAssign for Traffic {
+    fn add_assign(&mut self, other: Self) {
+        self.open += other.open;
+        self.attempted += other.attempted;
+        self.opened += other.opened;
+        self.closed += other.closed;
+        self.refused += other.refused;
+        self.packets_to_backend += other.packets_to_backend;
+        self.bytes_to_backend += other.bytes_to_backend;
+        self.packets_to_client += other.packets_to_client;
+        self.bytes_to_client += other.bytes_to_client;
+    }
+}
+
+/// Which flows are asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FlowFilter {
+    /// Only those of this service.
+    pub service: Option<String>,
+    /// Only those of this backend; names a backend of `service`.
+    pub backend: Option<String>,
+    /// Only those of this client.
+    pub client: Option<IpAddr>,
+    /// List at most so many; 0 lists none and counts all.
+    pub limit: Option<usize>,
+}
+
+/// Flows of the connection table.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flows {
+    /// How many there are.
+    pub count: u64,
+    /// How many there are by `SERVICE/BACKEND`.
+    pub by_backend: BTreeMap<String, u64>,
+    /// Some or all of them, in no order.
+    pub flows: Vec<FlowReport>,
+}
+
+/// A flow of the connection table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowReport {
+    /// The client.
+    pub client: SocketAddr,
+    /// Its service; `None` if that has been removed.
+    pub service: Option<Name>,
+    /// Its backend; `None` if that has been removed.
+    pub backend: Option<Name>,
+    /// The balancer's address and port towards the broker; `None` if it is of no known address.
+    pub source: Option<SocketAddr>,
+    /// Whether both sides have ended it.
+    pub closed: bool,
+    /// Seconds since its last packet, to about one second.
+    pub idle_s: u64,
+    /// Seconds of idleness after which it is forgotten.
+    pub idle_timeout_s: u64,
+}
+
+/// Where a client's packets go, and why.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// The client.
+    pub client: SocketAddr,
+    /// What it connects to.
+    pub vip: SocketAddr,
+    /// The service at that address; `None` if there is none.
+    pub service: Option<Name>,
+    /// Slot of the ring that the client's address and port fall into.
+    pub slot: Option<u32>,
+    /// The slot's backend, as `SERVICE/BACKEND`: gets the connection if it is new.
+    pub slot_backend: Option<String>,
+    /// The tracked connection, if there is one.
+    pub flow: Option<FlowReport>,
+    /// Whether a handshake is under way, and the backend that it was begun with.
+    pub pending_backend: Option<String>,
+    /// The backend that gets the next packet; `None` if none does.
+    pub backend: Option<String>,
+    /// Where that backend listens.
+    pub broker: Option<SocketAddr>,
+    /// The reasons, one sentence each.
+    pub why: Vec<String>,
+}
+
+/// What a command did.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Changed {
+    /// Whether there was anything to do.
+    pub changed: bool,
+    /// What was done, as a sentence.
+    pub message: String,
+    /// What the operator should know in addition.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+    /// The backend afterwards; `None` if it was removed.
+    pub backend: Option<BackendReport>,
+}
+
+/// What a reload did, or would do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// Whether it was only asked for.
+    pub dry_run: bool,
+    /// What is different now.
+    pub differences: Vec<Difference>,
+    /// What the operator should know in addition.
+    pub notes: Vec<String>,
+}

@@ -1,0 +1,171 @@
+//! Answers about services and backends.
+
+use std::collections::{BTreeMap, HashMap};
+
+use lb_common::{ring::SLOTS, verdict::Verdict};
+
+use super::{
+    controller::Controller,
+    datapath::DatapathError,
+    desired::service_key,
+    members::Standing,
+    report::{
+        BackendReport, BackendState, HealthState, ServiceReport, ServiceState, Status,
+        TablesReport, Traffic,
+    },
+};
+use crate::{
+    config::model::{Backend, Probe, Service},
+    health::{checker::Snapshot, state::Health},
+    ring,
+};
+
+impl Controller {
+    /// The whole picture.
+    pub fn status(&self) -> Result<Status, DatapathError> {
+        let Self { config, .. } = self;
+        let verdicts = self.applied.datapath().verdicts()?;
+        let named = Verdict::ALL.iter().zip(verdicts).map(|(v, n)| (v.name().to_owned(), n));
+        Ok(Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            uptime_s: self.started.elapsed().as_secs(),
+            config: self.file.display().to_string(),
+            interfaces: config.interfaces.iter().map(|interface| interface.name.clone()).collect(),
+            changed_by_command: !self.overlay.is_empty(),
+            tables: TablesReport {
+                flows: self.counts.flows,
+                flows_limit: config.limits.connections.into(),
+                pending: self.counts.pending,
+                pending_limit: config.limits.pending.into(),
+                backends: self.applied.tables().backends.len() as u64,
+                backends_limit: config.limits.backends.into(),
+                last_sweep_us: self.counts.last_sweep.as_micros() as u64,
+            },
+            verdicts: named.collect(),
+            services: self.service_reports()?,
+        })
+    }
+
+    /// The services.
+    pub fn service_reports(&self) -> Result<Vec<ServiceReport>, DatapathError> {
+        self.config.services.iter().map(|service| self.service_report(service)).collect()
+    }
+
+    /// One service.
+    pub(super) fn service_report(&self, service: &Service) -> Result<ServiceReport, DatapathError> {
+        let tables = self.applied.tables();
+        let id = tables.services.get(&service_key(service.address())).map(|service| service.id);
+        let spec = id.and_then(|id| tables.rings.get(&id));
+        let shares = spec.map_or_else(BTreeMap::new, |spec| ring::slots(&spec.members));
+        let checks: HashMap<u32, Snapshot> =
+            self.checks.checker().snapshot().into_iter().map(|s| (s.backend, s)).collect();
+        let numbered: Vec<(u32, Backend)> = self
+            .overlay
+            .backends(service)
+            .into_iter()
+            .filter_map(|b| Some((tables.backend_at(id?, b.socket().into())?, b)))
+            .collect();
+        let ids: Vec<u32> = numbered.iter().map(|(id, _)| *id).collect();
+        let counters = self.applied.datapath().backend_counters(&ids)?;
+        let mut traffic = Traffic::default();
+        let mut backends = Vec::new();
+        for ((id, backend), counters) in numbered.iter().zip(&counters) {
+            let carried = self.counts.traffic(*id, counters);
+            traffic += carried;
+            let slots = shares.get(id).copied().unwrap_or_default();
+            let check = checks.get(id).filter(|_| service.health.is_some());
+            backends.push(self.backend_report(service, *id, backend, slots, check, carried));
+        }
+        Ok(ServiceReport {
+            name: service.name.clone(),
+            vip: service.vip,
+            port: service.port,
+            mode: service.mode,
+            state: service_state(&backends),
+            idle_timeout_s: service.idle_timeout.as_secs(),
+            no_backend: service.no_backend,
+            all_down: service.all_down,
+            check: service.health.as_ref().map_or("none", |h| Probe::kind(&h.probe)).to_owned(),
+            traffic,
+            backends,
+        })
+    }
+
+    fn backend_report(
+        &self,
+        service: &Service,
+        id: u32,
+        backend: &Backend,
+        slots: u32,
+        check: Option<&Snapshot>,
+        traffic: Traffic,
+    ) -> BackendReport {
+        let health = match check.map(|check| check.health) {
+            // What the rings follow, for the moment until the news has arrived here.
+            None if service.health.is_none() => HealthState::Unchecked,
+            None | Some(Health::Unknown) => HealthState::Unknown,
+            Some(Health::Up) => HealthState::Up,
+            Some(Health::Down) => HealthState::Down,
+        };
+        let drained = self.overlay.is_drained(&service.name, &backend.name);
+        let up = service.health.is_none() || self.health.of(id) == Standing::Up;
+        let state = match (drained, slots > 0) {
+            (true, _) if traffic.open == 0 => BackendState::Drained,
+            (true, _) => BackendState::Draining,
+            (false, true) if up => BackendState::Active,
+            (false, true) => BackendState::LastKnownGood,
+            (false, false) if health == HealthState::Unknown => BackendState::Checking,
+            (false, false) => BackendState::Down,
+        };
+        BackendReport {
+            service: service.name.clone(),
+            name: backend.name.clone(),
+            address: backend.address,
+            port: backend.port,
+            id,
+            weight: backend.weight.value(),
+            state,
+            health,
+            health_since_s: check.map(|check| check.since.as_secs()),
+            last_error: check.and_then(|check| check.last_error.clone()),
+            check_latency_us: check.and_then(|check| Some(check.last_latency?.as_micros() as u64)),
+            checks: check.map_or((0, 0), |check| (check.probes, check.failed_probes)),
+            slots,
+            share: f64::from(slots) / f64::from(SLOTS as u32),
+            traffic,
+        }
+    }
+
+    /// `SERVICE/BACKEND` of the backend with this number; its number if it has been removed.
+    pub(super) fn name_of(&self, id: u32) -> String {
+        self.backend_of(id).map_or_else(
+            || format!("(removed backend {id})"),
+            |(service, backend)| format!("{}/{}", service.name, backend.name),
+        )
+    }
+
+    /// The service and the backend with this number, unless it has been removed.
+    pub(super) fn backend_of(&self, id: u32) -> Option<(&Service, Backend)> {
+        let tables = self.applied.tables();
+        let entry = tables.backends.get(&id)?;
+        let key = tables.service_by_id(entry.service)?.key;
+        let service = self.config.services.iter().find(|s| service_key(s.address()) == key)?;
+        let at = |b: &Backend| tables.backend_at(entry.service, b.socket().into()) == Some(id);
+        let backend = self.overlay.backends(service).into_iter().find(at)?;
+        Some((service, backend))
+    }
+}
+
+fn service_state(backends: &[BackendReport]) -> ServiceState {
+    let some = |state| backends.iter().any(|backend| backend.state == state);
+    if backends.iter().all(|backend| backend.slots == 0) {
+        ServiceState::Refusing
+    } else if some(BackendState::LastKnownGood) {
+        ServiceState::LastKnownGood
+    } else if some(BackendState::Down) || some(BackendState::Checking) {
+        ServiceState::Degraded
+    } else {
+        ServiceState::Ok
+    }
+}
