@@ -1,8 +1,10 @@
 //! The controller of mqlb.
 
+pub mod api;
 pub mod config;
 pub mod control;
 pub mod datapath;
 pub mod health;
+pub mod metrics;
 pub mod mqtt;
 pub mod ring;

@@ -8,7 +8,9 @@ use super::{
     controller::Controller,
     datapath::DatapathError,
     desired::service_key,
+    error::ChangeError,
     members::Standing,
+    overlay::CommandError,
     report::{
         BackendReport, BackendState, HealthState, ServiceReport, ServiceState, Status,
         TablesReport, Traffic,
@@ -50,6 +52,20 @@ impl Controller {
     /// The services.
     pub fn service_reports(&self) -> Result<Vec<ServiceReport>, DatapathError> {
         self.config.services.iter().map(|service| self.service_report(service)).collect()
+    }
+
+    /// One backend.
+    pub fn backend(&self, service: &str, name: &str) -> Result<BackendReport, ChangeError> {
+        let service = self.service(service)?;
+        let found = self.service_report(service)?.backends.into_iter().find(|b| b.name == *name);
+        let missing =
+            || CommandError::NoBackend { service: service.name.clone(), backend: name.to_owned() };
+        Ok(found.ok_or_else(missing)?)
+    }
+
+    /// The port that clients of this service connect to.
+    pub fn service_port(&self, service: &str) -> Result<u16, ChangeError> {
+        Ok(self.service(service)?.port)
     }
 
     /// One service.
