@@ -16,8 +16,7 @@ enum Switch {
     TcpSegmentation = 0x1f,
     /// The same, cut in software just before the device.
     GenericSegmentation = 0x24,
-    /// Received TCP segments are joined. On a veth it also makes the interface receive through
-    /// NAPI, and only then it accepts frames that an XDP program of its peer transmits or redirects.
+    /// Received TCP segments are joined, to be cut again further on.
     GenericReceive = 0x2c,
 }
 
@@ -28,29 +27,20 @@ struct Value {
     data: u32,
 }
 
-/// Makes `interface`, in the namespace of the calling thread, send whole packets with complete
-/// checksums: an XDP program at the other end sees the bytes as they are in memory.
-pub fn send_like_a_wire(interface: &str) -> Result<()> {
-    for switch in [Switch::TxChecksum, Switch::TcpSegmentation, Switch::GenericSegmentation] {
-        set(interface, switch, false)?;
+/// Makes `interface`, in the namespace of the calling thread, send and receive whole packets with
+/// complete checksums: an XDP program at the other end sees the bytes as they are in memory.
+pub fn behave_like_a_wire(interface: &str) -> Result<()> {
+    use Switch::{GenericReceive, GenericSegmentation, TcpSegmentation, TxChecksum};
+    for switch in [TxChecksum, TcpSegmentation, GenericSegmentation, GenericReceive] {
+        switch_off(interface, switch)
+            .with_context(|| format!("switch {switch:?} of {interface} off"))?;
     }
     Ok(())
 }
 
-/// Makes `interface`, a veth that is up, accept frames from the XDP program of its peer.
-pub fn accept_xdp_frames(interface: &str) -> Result<()> {
-    // Switched on before the interface was up it has no effect until it is switched again.
-    set(interface, Switch::GenericReceive, false)?;
-    set(interface, Switch::GenericReceive, true)
-}
-
-fn set(interface: &str, switch: Switch, on: bool) -> Result<()> {
-    call(interface, switch, on).with_context(|| format!("switch {switch:?} of {interface} to {on}"))
-}
-
-fn call(interface: &str, switch: Switch, on: bool) -> io::Result<()> {
+fn switch_off(interface: &str, switch: Switch) -> io::Result<()> {
     let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
-    let mut value = Value { command: switch as u32, data: u32::from(on) };
+    let mut value = Value { command: switch as u32, data: 0 };
     // SAFETY: an all-zero ifreq is valid: it is integers, and a union of integers and pointers.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     // The last byte stays zero: the name is a C string.

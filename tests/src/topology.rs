@@ -20,6 +20,7 @@ use anyhow::{Context as _, Result};
 use crate::netns::Namespace;
 use crate::offload;
 use crate::scratch::Scratch;
+use crate::xdp;
 
 /// How many addresses of each family the clients' interface has.
 pub const CLIENT_ADDRESSES: u8 = 4;
@@ -70,6 +71,8 @@ pub struct Topology {
     brokers: Vec<Namespace>,
     scratch: Scratch,
     ports: u32,
+    /// They let the ports towards the balancer take what its XDP program transmits.
+    programs: Vec<xdp::Attached>,
 }
 
 impl Topology {
@@ -83,6 +86,7 @@ impl Topology {
             brokers: Vec::new(),
             scratch: Scratch::new()?,
             ports: 0,
+            programs: Vec::new(),
         };
         topology.build_switch().context("build the switch")?;
         topology.build_balancer().context("build the balancer's side")?;
@@ -125,6 +129,21 @@ impl Topology {
     #[must_use]
     pub fn balancer(&self) -> &Namespace {
         &self.balancer
+    }
+
+    /// What joins them. The balancer's interfaces are plugged into [`Self::balancer_ports`].
+    #[must_use]
+    pub fn switch(&self) -> &Namespace {
+        &self.switch
+    }
+
+    /// The switch's ports towards the balancer, in the order of [`Self::interfaces`].
+    #[must_use]
+    pub fn balancer_ports(&self) -> &'static [&'static str] {
+        match self.arms {
+            Arms::One => &["port0"],
+            Arms::Two => &["port0", "port1"],
+        }
     }
 
     /// Where broker `index` runs.
@@ -249,11 +268,12 @@ impl Topology {
             namespace.name()
         ))?;
         namespace.ip(&format!("link set {interface} up\n"))?;
-        namespace.run(|| offload::send_like_a_wire(interface))??;
-        self.switch.run(|| {
-            offload::send_like_a_wire(&port)?;
-            if xdp { offload::accept_xdp_frames(&port) } else { Ok(()) }
-        })?
+        namespace.run(|| offload::behave_like_a_wire(interface))??;
+        self.switch.run(|| offload::behave_like_a_wire(&port))??;
+        if xdp {
+            self.programs.push(self.switch.run(|| xdp::attach(&port, xdp::Verdict::Pass))??);
+        }
+        Ok(())
     }
 }
 

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic in a test is its report")]
 
 use std::io::{BufRead as _, BufReader};
+use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 use lb_tests::broker::Broker;
 use lb_tests::fleet::{Fleet, Plan, Traffic};
 use lb_tests::topology::{Arms, Family, Topology};
-use lb_tests::{cleanup, exclusive, nftables};
+use lb_tests::{cleanup, exclusive, nftables, xdp};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -71,6 +72,38 @@ fn the_embedded_broker_serves_three_hundred_clients() {
         let report = exchange(&topology, Plan::new(topology.broker_address(0, family), 300));
         assert_eq!(report.clients_by_broker(), [("broker-1".to_owned(), 300)].into());
     }
+}
+
+/// Packets received by an interface of the switch.
+fn received_by(topology: &Topology, interface: &str) -> u64 {
+    let table = topology.switch().run(|| std::fs::read_to_string("/proc/thread-self/net/dev"));
+    let table = table.unwrap().unwrap();
+    let mut lines = table.lines().filter_map(|line| line.trim().strip_prefix(interface));
+    let counters = lines.find_map(|line| line.strip_prefix(':')).unwrap();
+    counters.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// One at a time and with pauses: a full queue would hide that nobody wakes its reader.
+#[test]
+fn the_switch_receives_every_frame_that_an_xdp_program_of_the_balancer_transmits() {
+    const FRAMES: u64 = 100;
+    let _exclusive = exclusive();
+    let topology = Topology::new(Arms::One, 0).unwrap();
+    let target = topology.vip(Family::V4);
+    let socket = topology.clients().run(|| UdpSocket::bind("0.0.0.0:0")).unwrap().unwrap();
+    // Finds the balancer's hardware address while it can still answer.
+    socket.send_to(b"first", target).unwrap();
+    std::thread::sleep(Duration::from_millis(100));
+    let attach = || xdp::attach("eth0", xdp::Verdict::Transmit);
+    let _program = topology.balancer().run(attach).unwrap().unwrap();
+    let before = received_by(&topology, topology.balancer_ports()[0]);
+    for _ in 0..FRAMES {
+        socket.send_to(b"again", target).unwrap();
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    std::thread::sleep(Duration::from_millis(100));
+    let received = received_by(&topology, topology.balancer_ports()[0]) - before;
+    assert!(received >= FRAMES, "{received} of {FRAMES}");
 }
 
 /// What a network is made of, as seen from outside.
