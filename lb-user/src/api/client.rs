@@ -32,8 +32,13 @@ pub enum ClientError {
     #[error("no permission to speak to mqlb at {0}")]
     Permission(PathBuf),
     /// The controller refused.
-    #[error("{}", .0.error)]
-    Refused(ErrorBody),
+    #[error("{}", .body.error)]
+    Refused {
+        /// What it says.
+        body: ErrorBody,
+        /// Whether the request, or the file it is about, is to blame, and not what there is.
+        bad_request: bool,
+    },
     /// The connection failed.
     #[error("speaking to mqlb at {socket}: {reason}")]
     Broken {
@@ -55,7 +60,7 @@ impl ClientError {
             Self::Permission(_) => {
                 "use sudo, or let your group in with api.mode in the configuration file".to_owned()
             }
-            Self::Refused(body) => body.hint.clone(),
+            Self::Refused { body, .. } => body.hint.clone(),
             Self::Broken { .. } => "see the log of the running mqlb".to_owned(),
         }
     }
@@ -187,7 +192,9 @@ impl Client {
         if status.is_success() {
             return serde_json::from_slice(body).map_err(broken);
         }
-        Err(ClientError::Refused(serde_json::from_slice(body).map_err(broken)?))
+        let bad = [StatusCode::BAD_REQUEST, StatusCode::UNPROCESSABLE_ENTITY].contains(&status);
+        let body = serde_json::from_slice(body).map_err(broken)?;
+        Err(ClientError::Refused { body, bad_request: bad })
     }
 
     async fn connect(&self) -> Result<UnixStream, ClientError> {

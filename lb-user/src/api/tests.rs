@@ -82,7 +82,7 @@ fn new(name: &str, address: &str) -> NewBackend {
 
 fn refusal<T: std::fmt::Debug>(result: Result<T, ClientError>) -> super::types::ErrorBody {
     match result.unwrap_err() {
-        ClientError::Refused(body) => body,
+        ClientError::Refused { body, .. } => body,
         other => panic!("{other:?}"),
     }
 }
@@ -124,6 +124,8 @@ async fn refusals_say_what_is_wrong_and_what_to_do() {
     assert_eq!(unknown.hint, "`mqlb backend list` shows the backends");
     let twice = refusal(client.add("mqtt", &new("b3", "10.0.1.1")).await);
     assert_eq!(twice.error, "10.0.1.1:1883 is already backend b1 of service mqtt");
+    let balancer = refusal(client.add("mqtt", &new("b3", "10.0.0.2")).await);
+    assert!(balancer.error.contains("nat.addresses"), "{balancer:?}");
     let filter = FlowFilter { service: Some("http".into()), ..FlowFilter::default() };
     assert_eq!(refusal(client.flows(&filter).await).error, "there is no service http");
     let filter = BackendFilter { service: Some("http".into()) };

@@ -1,15 +1,18 @@
 //! The commands that change something.
 
+use std::net::IpAddr;
+
 use super::{
     controller::Controller,
     difference::{differences, effective},
     error::ChangeError,
-    overlay::Overlay,
+    overlay::{CommandError, Overlay},
     report::{Changed, Reloaded},
 };
 use crate::config::{
     self,
     model::{Backend, Config, Weight},
+    rules::{self, Surroundings},
 };
 
 /// What only a restart can change: the data plane was made with it, or others rely on it.
@@ -21,8 +24,12 @@ const LATER: [&str; 2] = ["api", "log"];
 impl Controller {
     /// Adds a backend to a service.
     pub fn add_backend(&mut self, service: &str, new: &Backend) -> Result<Changed, ChangeError> {
+        let vips: Vec<IpAddr> = self.config.services.iter().map(|service| service.vip).collect();
+        let around = Surroundings { vips: &vips, sources: &self.config.nat.addresses };
         let mut overlay = self.overlay.clone();
-        overlay.add(self.service(service)?, new)?;
+        let known = self.service(service)?;
+        rules::backend_fits(new.address, Some(known.vip), around).map_err(CommandError::Unfit)?;
+        overlay.add(known, new)?;
         let message = format!("added {service}/{} at {}", new.name, new.socket());
         self.command(overlay, service, new.name.as_str(), message)
     }

@@ -91,9 +91,9 @@ impl ChangeError {
             )
             | Self::Layout(_)
             | Self::NeedsRestart(_) => Blame::Conflict,
-            Self::Command(CommandError::OtherFamily { .. } | CommandError::NotABroker(_))
-            | Self::Config(_)
-            | Self::Checks(_) => Blame::Request,
+            Self::Command(CommandError::Unfit(_)) | Self::Config(_) | Self::Checks(_) => {
+                Blame::Request
+            }
             Self::State(_) | Self::Apply(_) | Self::Datapath(_) | Self::NoRecord(_) => {
                 Blame::Balancer
             }

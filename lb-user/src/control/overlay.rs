@@ -7,7 +7,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::model::{Backend, Name, Service, Weight};
+use crate::config::{
+    Fault,
+    model::{Backend, Name, Service, Weight},
+};
 
 /// The changes made by command, by service.
 ///
@@ -67,17 +70,9 @@ pub enum CommandError {
         /// The address.
         socket: SocketAddr,
     },
-    /// IPv4 behind IPv6, or the other way round.
-    #[error("{address} is not of the family of the VIP {vip}")]
-    OtherFamily {
-        /// The backend's address.
-        address: IpAddr,
-        /// The service's VIP.
-        vip: IpAddr,
-    },
-    /// An address that no broker can have.
-    #[error("{0} cannot be the address of a backend")]
-    NotABroker(SocketAddr),
+    /// An address that no backend of this service can have.
+    #[error("{}", .0.problem)]
+    Unfit(Fault),
     /// A service must keep one backend.
     #[error("{backend} is the last backend of service {service}")]
     LastBackend {
@@ -91,14 +86,13 @@ pub enum CommandError {
 impl CommandError {
     /// What to do about it.
     #[must_use]
-    pub fn hint(&self) -> &'static str {
+    pub fn hint(&self) -> &str {
         match self {
             Self::NoService(_) => "`mqlb service list` shows the services",
             Self::NoBackend { .. } => "`mqlb backend list` shows the backends",
             Self::NameTaken { .. } => "choose another name, or remove that backend first",
             Self::AddressTaken { .. } => "a service cannot have one broker twice",
-            Self::OtherFamily { .. } => "a service and its backends are all IPv4 or all IPv6",
-            Self::NotABroker(_) => "give the broker's own unicast address and its port",
+            Self::Unfit(fault) => &fault.hint,
             Self::LastBackend { .. } => {
                 "drain it, so that it takes no new connections, or take the service out of the \
                  configuration file and reload"
@@ -144,7 +138,7 @@ impl Overlay {
         self.0.get(service).is_some_and(|changes| changes.drained.contains(backend))
     }
 
-    /// Adds a backend.
+    /// Adds a backend, whose address has been found to fit.
     pub fn add(&mut self, service: &Service, new: &Backend) -> Result<(), CommandError> {
         let (name, backend) = (service.name.clone(), new.name.clone());
         let present = self.backends(service);
@@ -155,15 +149,9 @@ impl Overlay {
             let (backend, socket) = (other.name.clone(), new.socket());
             return Err(CommandError::AddressTaken { service: name, backend, socket });
         }
-        if new.address.is_ipv4() != service.vip.is_ipv4() {
-            let (address, vip) = (new.address, service.vip);
-            return Err(CommandError::OtherFamily { address, vip });
-        }
-        let broadcast = matches!(new.address, IpAddr::V4(v4) if v4.is_broadcast());
-        let mapped = matches!(new.address, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some());
-        let odd = new.address.is_unspecified() || new.address.is_multicast() || broadcast || mapped;
-        if odd || new.port == 0 || new.socket() == service.address() {
-            return Err(CommandError::NotABroker(new.socket()));
+        if new.port == 0 {
+            let fault = Fault::new("port 0 is no port", "name the port that the broker listens at");
+            return Err(CommandError::Unfit(fault));
         }
         let changes = self.0.entry(name).or_default();
         changes.weights.remove(&backend);
