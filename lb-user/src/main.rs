@@ -1,2 +1,7 @@
 //! The command line of mqlb.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    lb_user::cli::main()
+}

@@ -35,7 +35,8 @@ pub struct Handle {
 pub struct Stopped;
 
 /// Puts `controller` on its thread, where it lives until the last handle is dropped and the senders
-/// of `health` are gone, through which comes what the health checks find out.
+/// of `health` are gone, through which comes what the health checks find out. The future is ready
+/// when the thread has ended.
 ///
 /// # Errors
 /// If the operating system refuses a thread.
@@ -45,10 +46,14 @@ pub struct Stopped;
 pub fn spawn(
     controller: Controller,
     mut health: tokio::sync::mpsc::Receiver<HealthEvent>,
-) -> std::io::Result<(Handle, thread::JoinHandle<()>)> {
+) -> std::io::Result<(Handle, impl Future<Output = ()> + use<>)> {
     let (messages, inbox) = mpsc::channel();
-    let thread =
-        thread::Builder::new().name("controller".into()).spawn(move || live(controller, &inbox))?;
+    // Dropped when the thread ends, even by a panic.
+    let (alive, ended) = oneshot::channel::<()>();
+    thread::Builder::new().name("controller".into()).spawn(move || {
+        let _alive = alive;
+        live(controller, &inbox);
+    })?;
     let handle = Handle { messages };
     let inbox = handle.messages.clone();
     tokio::spawn(async move {
@@ -58,7 +63,9 @@ pub fn spawn(
             }
         }
     });
-    Ok((handle, thread))
+    Ok((handle, async {
+        let _ = ended.await;
+    }))
 }
 
 impl Handle {

@@ -53,6 +53,7 @@ pub struct Xdp {
     tables: Tables,
     known: Known,
     suspects: Suspects,
+    taken_over: bool,
     ebpf: aya::Ebpf,
     /// Released last.
     _lock: Lock,
@@ -109,7 +110,21 @@ impl Xdp {
         let known = Known::read(&tables, &pins, config.nat.ports.count())?;
         attach::attach_all(loader::program(&mut ebpf)?, &config.interfaces, &pins)?;
         tracing::info!(pin_dir = %pins.root().display(), taken_over, "data plane ready");
-        Ok(Self { pins, tables, known, suspects: Suspects::default(), ebpf, _lock: lock })
+        Ok(Self {
+            pins,
+            tables,
+            known,
+            suspects: Suspects::default(),
+            taken_over,
+            ebpf,
+            _lock: lock,
+        })
+    }
+
+    /// Whether the tables were there before: if not, they hold nothing yet.
+    #[must_use]
+    pub const fn taken_over(&self) -> bool {
+        self.taken_over
     }
 
     /// Attaches to these interfaces, and to these only; those that run already go on.

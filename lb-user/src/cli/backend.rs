@@ -1,0 +1,146 @@
+//! `mqlb backend`
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use super::{
+    Outcome,
+    args::{BackendRef, NewRef, Place},
+    failure::Failure,
+    output::Output,
+    table::{Cell, Table},
+};
+use crate::{
+    api::{
+        client::Client,
+        types::{BackendFilter, BackendReport, BackendState, HealthState, NewBackend},
+    },
+    config::model::Weight,
+};
+
+/// Lists the backends.
+pub(super) async fn list(client: &Client, output: Output, service: Option<String>) -> Outcome {
+    let backends = client.backends(&BackendFilter { service }).await?;
+    if output.json { output.data(&backends) } else { output.table(&table(&backends)) }
+}
+
+/// Adds a backend.
+pub(super) async fn add(
+    client: &Client,
+    output: Output,
+    backend: &NewRef,
+    place: Place,
+    weight: Weight,
+) -> Outcome {
+    let Place { address, port } = place;
+    let new = NewBackend { name: backend.name.clone(), address, port, weight: Some(weight) };
+    output.changed(&client.add(&backend.service, &new).await?)
+}
+
+/// Drains a backend and, if wanted, waits until it has no connections left.
+pub(super) async fn drain(
+    client: &Client,
+    output: Output,
+    backend: &BackendRef,
+    wait: bool,
+    timeout: Option<Duration>,
+) -> Outcome {
+    let BackendRef { service, name } = backend;
+    let mut changed = client.drain(service, name, true).await?;
+    if wait {
+        wait_until_empty(client, output, backend, timeout).await?;
+        changed.backend = Some(client.backend(service, name).await?);
+        changed.message = format!("{service}/{name} is drained: no connections are left");
+    } else if let Some(report) = &changed.backend {
+        let open = report.traffic.open;
+        changed.message = format!("{}, connections left: {open}", changed.message);
+    }
+    output.changed(&changed)
+}
+
+async fn wait_until_empty(
+    client: &Client,
+    output: Output,
+    backend: &BackendRef,
+    timeout: Option<Duration>,
+) -> Outcome {
+    const LOOK_EVERY: Duration = Duration::from_secs(1);
+    let BackendRef { service, name } = backend;
+    let began = Instant::now();
+    let mut shown = None;
+    loop {
+        let report = client.backend(service, name).await?;
+        let open = report.traffic.open;
+        if report.state == BackendState::Drained {
+            return Ok(());
+        }
+        if report.state != BackendState::Draining {
+            let error = format!("{service}/{name} is not drained any more");
+            return Err(Failure::failed(&error, "somebody else has undrained it meanwhile"));
+        }
+        if shown != Some(open) {
+            output.message(&format!("{service}/{name}: connections left: {open}"));
+            shown = Some(open);
+        }
+        if timeout.is_some_and(|timeout| began.elapsed() >= timeout) {
+            let error = format!("{service}/{name} still has {open} connections");
+            let hint = "it stays drained; wait again, or `mqlb backend remove` resets them";
+            return Err(Failure::failed(&error, hint));
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// The backends, a line each.
+fn table(backends: &[BackendReport]) -> Table {
+    let mut table = Table::new(&[
+        "BACKEND",
+        "ADDRESS",
+        "STATE",
+        "HEALTH",
+        "WEIGHT",
+        "SHARE",
+        "OPEN",
+        "TOTAL",
+        "LAST ERROR",
+    ]);
+    for backend in backends {
+        table.row(vec![
+            Cell::text(format!("{}/{}", backend.service, backend.name)),
+            Cell::text(SocketAddr::new(backend.address, backend.port)),
+            state(backend.state),
+            health(backend),
+            Cell::number(backend.weight),
+            Cell::number(format!("{:.1}%", backend.share * 100.0)),
+            Cell::number(backend.traffic.open),
+            Cell::number(backend.traffic.opened),
+            Cell::text(backend.last_error.as_deref().unwrap_or_default()),
+        ]);
+    }
+    table
+}
+
+fn state(state: BackendState) -> Cell {
+    match state {
+        BackendState::Active => Cell::good("active"),
+        BackendState::Draining => Cell::warning("draining"),
+        BackendState::Drained => Cell::warning("drained"),
+        BackendState::Down => Cell::bad("down"),
+        BackendState::Checking => Cell::warning("checking"),
+        BackendState::LastKnownGood => Cell::bad("last known good"),
+    }
+}
+
+fn health(backend: &BackendReport) -> Cell {
+    let since = backend.health_since_s.map_or_else(String::new, |seconds| {
+        format!(" {}", humantime::format_duration(Duration::from_secs(seconds)))
+    });
+    match backend.health {
+        HealthState::Unchecked => Cell::text("unchecked"),
+        HealthState::Unknown => Cell::warning("unknown"),
+        HealthState::Up => Cell::good(format!("up{since}")),
+        HealthState::Down => Cell::bad(format!("down{since}")),
+    }
+}

@@ -1,0 +1,96 @@
+//! The command line: one module per command.
+//!
+//! Data goes to stdout, messages to stderr; every error has a line `hint:`.
+
+mod args;
+mod backend;
+mod config;
+mod detach;
+mod explain;
+mod failure;
+mod flows;
+mod logging;
+mod output;
+mod reload;
+mod run;
+mod serve;
+mod service;
+mod status;
+mod table;
+
+use std::process::ExitCode;
+
+use args::{Args, BackendCommand, Command, ConfigCommand, ServiceCommand};
+use clap::{CommandFactory, Parser};
+use failure::Failure;
+use output::Output;
+
+use crate::api::client::Client;
+
+/// What a command came to.
+type Outcome = Result<(), Failure>;
+
+/// Runs the command that the arguments of this process name.
+///
+/// The exit code is 0 if it was done, 1 if it failed, and 2 if the command line or a configuration
+/// file is wrong.
+#[must_use]
+pub fn main() -> ExitCode {
+    // Prints help, versions and mistakes by itself, and exits: 0 for help, 2 for mistakes.
+    let args = Args::parse();
+    let output = Output::new(args.json);
+    match dispatch(args, output) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn dispatch(args: Args, output: Output) -> Outcome {
+    let client = Client::new(&args.socket);
+    match args.command {
+        Command::Run(run) => run::run(&run),
+        Command::Config(ConfigCommand::Check { file }) => config::check(&file, output),
+        Command::Detach(detach) => detach::detach(&detach, &args.socket, output),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Args::command(), "mqlb", &mut script);
+            output.text(&String::from_utf8_lossy(&script))
+        }
+        Command::Status => ask(status::status(&client, output)),
+        Command::Reload { dry_run } => ask(reload::reload(&client, output, dry_run)),
+        Command::Service(ServiceCommand::List) => ask(service::list(&client, output)),
+        Command::Backend(command) => ask(backend_command(&client, output, command)),
+        Command::Flows(flows) => ask(flows::flows(&client, output, flows)),
+        Command::Explain { client: from, vip } => ask(explain::explain(&client, output, from, vip)),
+    }
+}
+
+async fn backend_command(client: &Client, output: Output, command: BackendCommand) -> Outcome {
+    match command {
+        BackendCommand::List { service } => backend::list(client, output, service).await,
+        BackendCommand::Add { backend, address, weight } => {
+            backend::add(client, output, &backend, address, weight).await
+        }
+        BackendCommand::Remove { backend } => {
+            output.changed(&client.remove(&backend.service, &backend.name).await?)
+        }
+        BackendCommand::Drain { backend, wait, timeout } => {
+            backend::drain(client, output, &backend, wait, timeout).await
+        }
+        BackendCommand::Undrain { backend } => {
+            output.changed(&client.drain(&backend.service, &backend.name, false).await?)
+        }
+        BackendCommand::Weight { backend, weight } => {
+            let weight = crate::api::types::NewWeight { weight };
+            output.changed(&client.weigh(&backend.service, &backend.name, &weight).await?)
+        }
+    }
+}
+
+/// Waits for what a command asks of the controller.
+fn ask(work: impl Future<Output = Outcome>) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime
+        .map_err(|error| Failure::failed(&error, "this machine is short of resources"))?
+        .block_on(work)
+}

@@ -1,0 +1,63 @@
+//! `mqlb run`
+
+use std::{path::PathBuf, sync::Arc, time::Instant};
+
+use super::{Outcome, args::RunArgs, failure::Failure, logging, serve};
+use crate::{
+    config::{self, model::Config},
+    control::controller::{Controller, Origin, Start},
+    datapath::{self, Xdp},
+    health::checker::Checker,
+};
+
+/// News of the health checks that may wait for the controller.
+const NEWS: usize = 1024;
+
+/// Attaches, and balances until a signal ends it.
+pub(super) fn run(args: &RunArgs) -> Outcome {
+    let began = Instant::now();
+    let file = std::path::absolute(&args.config)
+        .map_err(|error| Failure::wrong(&error, "name the configuration file"))?;
+    let config = config::load(&args.config)?;
+    logging::start(config.log)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime =
+        runtime.map_err(|error| Failure::failed(&error, "this machine is short of resources"))?;
+    runtime.block_on(async {
+        // Before anything is touched: whoever runs already keeps running undisturbed.
+        let doors = serve::Doors::open(&config).await?;
+        let (events, news) = tokio::sync::mpsc::channel(NEWS);
+        let checker = Arc::new(Checker::new(events));
+        // Nothing else runs yet that this could block.
+        let controller = begin(config, file, checker)?;
+        tracing::info!(took_ms = began.elapsed().as_millis(), "balancing");
+        serve::until_told(controller, news, doors).await
+    })
+}
+
+/// Loads and attaches the data plane, or takes over the one that runs, and fills its tables.
+fn begin(config: Config, file: PathBuf, checker: Arc<Checker>) -> Result<Controller, Failure> {
+    let pin_dir = config.pin_dir.clone();
+    let xdp = Xdp::start(&config).map_err(|error| {
+        Failure::failed(&error, "nothing was changed; mend the cause and start again")
+    })?;
+    let origin = if xdp.taken_over() { Origin::TakenOver } else { Origin::Fresh };
+    let start = Start {
+        file,
+        config,
+        datapath: Box::new(xdp),
+        origin,
+        checker,
+        host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        clock: datapath::now,
+    };
+    Controller::start(start).map_err(|error| {
+        // What was just made carries nothing; what was taken over goes on as it was.
+        if origin == Origin::Fresh
+            && let Err(error) = Xdp::detach_all(&pin_dir)
+        {
+            tracing::warn!(%error, "the data plane could not be taken away again");
+        }
+        error.into()
+    })
+}

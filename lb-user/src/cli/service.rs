@@ -1,0 +1,48 @@
+//! `mqlb service list`
+
+use std::net::SocketAddr;
+
+use super::{
+    Outcome,
+    output::Output,
+    table::{Cell, Table},
+};
+use crate::api::{
+    client::Client,
+    types::{ServiceReport, ServiceState},
+};
+
+/// Lists the services.
+pub(super) async fn list(client: &Client, output: Output) -> Outcome {
+    let services = client.services().await?;
+    if output.json { output.data(&services) } else { output.table(&table(&services)) }
+}
+
+/// The services, a line each.
+pub(super) fn table(services: &[ServiceReport]) -> Table {
+    let mut table =
+        Table::new(&["SERVICE", "ADDRESS", "MODE", "STATE", "ACCEPTING", "CHECK", "OPEN", "TOTAL"]);
+    for service in services {
+        let accepting = service.backends.iter().filter(|backend| backend.slots > 0).count();
+        table.row(vec![
+            Cell::text(&service.name),
+            Cell::text(SocketAddr::new(service.vip, service.port)),
+            Cell::text("nat"),
+            state(service.state),
+            Cell::text(format!("{accepting} of {}", service.backends.len())),
+            Cell::text(&service.check),
+            Cell::number(service.traffic.open),
+            Cell::number(service.traffic.opened),
+        ]);
+    }
+    table
+}
+
+fn state(state: ServiceState) -> Cell {
+    match state {
+        ServiceState::Ok => Cell::good("ok"),
+        ServiceState::Degraded => Cell::warning("degraded"),
+        ServiceState::LastKnownGood => Cell::bad("last known good"),
+        ServiceState::Refusing => Cell::bad("refusing"),
+    }
+}

@@ -1,0 +1,55 @@
+//! `mqlb status`
+
+use std::{fmt::Write, time::Duration};
+
+use lb_common::verdict::{Action, Verdict};
+
+use super::{Outcome, output::Output, service};
+use crate::api::{client::Client, types::Status};
+
+/// Shows how it is going.
+pub(super) async fn status(client: &Client, output: Output) -> Outcome {
+    let status = client.status().await?;
+    if output.json { output.data(&status) } else { output.text(&render(&status, output.colour)) }
+}
+
+fn render(status: &Status, colour: bool) -> String {
+    let mut text = String::new();
+    let uptime = humantime::format_duration(Duration::from_secs(status.uptime_s));
+    let tables = &status.tables;
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "mqlb {}, process {}, up {uptime}", status.version, status.pid);
+    let _ = writeln!(text, "configuration  {}", status.config);
+    if status.changed_by_command {
+        let _ = writeln!(text, "               changed by command: see `mqlb reload --dry-run`");
+    }
+    let _ = writeln!(text, "interfaces     {}", status.interfaces.join(", "));
+    let _ = writeln!(
+        text,
+        "connections    {} of {}, handshakes {} of {}",
+        tables.flows, tables.flows_limit, tables.pending, tables.pending_limit
+    );
+    let _ = writeln!(text, "backends       {} of {}", tables.backends, tables.backends_limit);
+    for (title, actions) in [
+        ("forwarded", &[Action::Forward][..]),
+        ("refused", &[Action::Reset]),
+        ("dropped", &[Action::Drop]),
+        ("to the kernel", &[Action::Pass]),
+    ] {
+        let _ = writeln!(text, "{title:14} {}", verdicts(status, actions));
+    }
+    text.push('\n');
+    text.push_str(&service::table(&status.services).render(colour));
+    text
+}
+
+/// Packets by verdict, of those verdicts that lead to one of `actions`.
+fn verdicts(status: &Status, actions: &[Action]) -> String {
+    let of_action = Verdict::ALL.iter().filter(|verdict| actions.contains(&verdict.action()));
+    let counted = of_action.filter_map(|verdict| {
+        let packets = status.verdicts.get(verdict.name()).filter(|packets| **packets > 0)?;
+        Some(format!("{} {packets}", verdict.name()))
+    });
+    let counted: Vec<String> = counted.collect();
+    if counted.is_empty() { "none".to_owned() } else { counted.join(", ") }
+}
