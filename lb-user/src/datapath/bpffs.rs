@@ -14,17 +14,31 @@ const CUSTOMARY: &str = "/sys/fs/bpf";
 
 /// Makes sure that `pin_dir` lies on a bpffs; mounts the customary one if it is below that.
 pub(super) fn ensure(pin_dir: &Path) -> Result<(), StartError> {
-    if is_bpffs(&existing_ancestor(pin_dir))? {
+    if is_on_bpffs(pin_dir)? {
         return Ok(());
     }
     if !pin_dir.starts_with(CUSTOMARY) {
         return Err(StartError::NotBpffs {
             pin_dir: pin_dir.to_owned(),
-            mount_point: pin_dir.parent().unwrap_or(pin_dir).to_owned(),
+            mount_point: bpffs_mount_point(pin_dir).to_owned(),
         });
     }
     let target = Path::new(CUSTOMARY);
     mount().map_err(|source| StartError::file("mount a bpffs on", target, source))
+}
+
+/// Whether `pin_dir` lies on a bpffs, or would if it were made.
+pub fn is_on_bpffs(pin_dir: &Path) -> Result<bool, StartError> {
+    is_bpffs(&existing_ancestor(pin_dir))
+}
+
+/// Where a bpffs would have to be mounted for `pin_dir` to lie on it.
+#[must_use]
+pub fn bpffs_mount_point(pin_dir: &Path) -> &Path {
+    if pin_dir.starts_with(CUSTOMARY) {
+        return Path::new(CUSTOMARY);
+    }
+    pin_dir.parent().unwrap_or(pin_dir)
 }
 
 fn existing_ancestor(path: &Path) -> PathBuf {

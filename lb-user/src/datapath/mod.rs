@@ -38,6 +38,7 @@ use std::path::Path;
 use lb_common::ticks;
 
 pub use attach::InterfaceStatus;
+pub use bpffs::{bpffs_mount_point, is_on_bpffs};
 pub use error::StartError;
 pub use interface::{Attached, AttachedMode};
 pub use packet_log::PacketLog;
@@ -147,6 +148,11 @@ impl Xdp {
         let _lock = Lock::take(pin_dir)?;
         pins.remove_all()
     }
+}
+
+/// The interfaces that a controller with this directory of pins attached the program to.
+pub fn attached_interfaces(pin_dir: &Path) -> Result<Vec<String>, StartError> {
+    Pins::new(pin_dir).linked_interfaces()
 }
 
 /// The current tick, by the clock that the program uses.

@@ -1,0 +1,62 @@
+//! Looks at the host that this process runs on, in the network namespace of the calling thread.
+
+mod links;
+mod offloads;
+mod routes;
+mod sysctl;
+mod xdp_features;
+
+use std::{collections::BTreeSet, io};
+
+use super::{Host, KernelVersion, PinDirectory};
+use crate::{config::model::Config, datapath, netlink::Netlink};
+
+/// Looks at everything the checks want to know. Changes nothing, and needs no privilege.
+///
+/// What the host does not say is left open; an error is a host that does not speak netlink.
+pub fn gather(config: &Config) -> io::Result<Host> {
+    let mut netlink = Netlink::route()?;
+    let ours = datapath::attached_interfaces(&config.pin_dir).unwrap_or_default();
+    let interfaces = links::interfaces(&mut netlink, &ours)?;
+    let routes = routes::to_brokers(&mut netlink, config, &interfaces);
+    Ok(Host {
+        kernel: sysctl::text("kernel/osrelease").and_then(|text| KernelVersion::parse(&text)),
+        page_bytes: page_bytes(),
+        interfaces,
+        ipv6_forwarding: sysctl::flag("net/ipv6/conf/all/forwarding"),
+        ephemeral_ports: sysctl::ports("net/ipv4/ip_local_port_range"),
+        reserved_ports: sysctl::port_list("net/ipv4/ip_local_reserved_ports"),
+        routes,
+        pins: pins(config),
+        capabilities: capabilities(),
+        open_files: open_files(),
+        conntrack: sysctl::text("net/netfilter/nf_conntrack_max").is_some(),
+    })
+}
+
+fn pins(config: &Config) -> PinDirectory {
+    if datapath::is_on_bpffs(&config.pin_dir).unwrap_or(false) {
+        return PinDirectory::Bpffs;
+    }
+    PinDirectory::Other(datapath::bpffs_mount_point(&config.pin_dir).to_owned())
+}
+
+fn capabilities() -> BTreeSet<String> {
+    let held = caps::read(None, caps::CapSet::Effective).unwrap_or_default();
+    held.into_iter().map(|capability| capability.to_string()).collect()
+}
+
+fn page_bytes() -> u32 {
+    const USUAL: u32 = 4096;
+    // SAFETY: the call takes an integer and touches no memory of ours.
+    let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    u32::try_from(bytes).unwrap_or(USUAL)
+}
+
+/// The hard limit of open files; the controller raises the soft one to it.
+fn open_files() -> u64 {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is valid for writes of its type.
+    let result = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
+    if result == 0 { limit.rlim_max } else { u64::MAX }
+}
