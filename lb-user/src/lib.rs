@@ -11,3 +11,4 @@ pub mod metrics;
 pub mod mqtt;
 pub mod netlink;
 pub mod ring;
+pub mod vips;
