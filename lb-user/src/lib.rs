@@ -10,5 +10,6 @@ pub mod health;
 pub mod metrics;
 pub mod mqtt;
 pub mod netlink;
+pub mod privileges;
 pub mod ring;
 pub mod vips;
