@@ -62,6 +62,9 @@ impl Applied {
     pub fn change(&mut self, target: &Tables) -> Result<usize, ApplyError> {
         let before = self.tables.clone();
         let edits = plan(&before, target, self.trust);
+        if let Err(error) = self.datapath.prepare(&edits) {
+            return Err(ApplyError { edit: "prepare the edits".to_owned(), error, restored: true });
+        }
         for edit in &edits {
             if let Err(error) = self.datapath.apply(edit) {
                 let restored = self.trust == Trust::Exact && self.go_back(&before);

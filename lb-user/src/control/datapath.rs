@@ -121,6 +121,12 @@ pub trait Datapath: Send {
     /// Makes one change. An error means that the change was not made.
     fn apply(&mut self, edit: &Edit) -> Result<(), DatapathError>;
 
+    /// Does ahead, for all of these edits together, what takes the kernel its time for each. Nothing
+    /// that a packet could notice changes; the edits follow by [`Datapath::apply`].
+    fn prepare(&mut self, _edits: &[Edit]) -> Result<(), DatapathError> {
+        Ok(())
+    }
+
     /// Packets by verdict, in the order of [`lb_common::verdict::Verdict::ALL`], summed over CPUs.
     fn verdicts(&self) -> Result<Vec<u64>, DatapathError>;
 

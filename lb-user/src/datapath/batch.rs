@@ -1,4 +1,4 @@
-//! Whole tables in few system calls (`BPF_MAP_LOOKUP_BATCH` and `BPF_MAP_DELETE_BATCH`, Linux 5.6).
+//! Whole tables in few system calls (`BPF_MAP_LOOKUP_BATCH` and the like, Linux 5.6).
 
 use std::{fmt::Debug, io};
 
@@ -14,6 +14,9 @@ use crate::control::datapath::DatapathError;
 /// Entries per system call: enough that the call itself does not count, and few enough that an
 /// entry is not long out of date when it is judged.
 const BATCH: usize = 8192;
+
+/// The kernel's own code, unknown to libc, for what a kind of map does not support.
+const ENOTSUPP: i32 = 524;
 
 impl<K: Pod + Debug, V: Pod> Table<K, V> {
     /// Calls `visit` with all entries, some thousands at a time, in no order.
@@ -83,6 +86,31 @@ impl<K: Pod + Debug, V: Pod> Table<K, V> {
         }
         *position = Some(next);
         Ok(last)
+    }
+
+    /// Writes each of `values` under the key at its place in `keys`. After an error, those up to
+    /// some place are written.
+    pub(super) fn put_batch(&self, keys: &[K], values: &[V]) -> Result<(), DatapathError> {
+        let count = keys.len().min(values.len());
+        if count == 0 {
+            return Ok(());
+        }
+        let mut attr = zeroed_attr();
+        // SAFETY: a field of integers; the rest of the union stays zero.
+        let batch = unsafe { &mut attr.batch };
+        batch.map_fd = raw(self.fd());
+        batch.keys = keys.as_ptr() as u64;
+        batch.values = values.as_ptr() as u64;
+        batch.count = count as u32;
+        // SAFETY: the kernel reads `count` keys and values, whose sizes `open` has compared.
+        match unsafe { bpf(bpf_cmd::BPF_MAP_UPDATE_BATCH, &mut attr) } {
+            Ok(_) => Ok(()),
+            // A map of maps takes no batch before Linux 5.19.
+            Err(error) if error.raw_os_error() == Some(ENOTSUPP) => {
+                keys.iter().zip(values).try_for_each(|(key, value)| self.put(key, value))
+            }
+            Err(error) => Err(self.error(format!("update {count} entries"), error)),
+        }
     }
 
     /// Removes `keys`; those that are gone already do not matter. Returns how many were there.

@@ -7,7 +7,7 @@ use std::{
 
 use aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_ARRAY;
 use lb_common::{
-    backend::{Backend, PeerKey},
+    backend::Backend,
     counters::BackendCounters,
     flow::{Flow, FlowKey},
     ring::Ring,
@@ -19,8 +19,7 @@ use lb_common::{
 use super::{
     Xdp, collect,
     known::Known,
-    pins::Pins,
-    ports::PortTable,
+    peers,
     sys::{self, Shape},
     tables::Tables,
 };
@@ -34,14 +33,22 @@ impl Datapath for Xdp {
             Edit::PutSource { number, source } => tables.sources.put(number, source),
             Edit::PutBackend { id, backend } => put_backend(tables, known, *id, backend),
             Edit::ClearBackend { id } => clear_backend(tables, known, *id),
-            Edit::PutPeer { key, peer } => put_peer(tables, known, pins, key, *peer),
-            Edit::RemovePeer { key, peer } => remove_peer(tables, known, pins, key, *peer),
+            Edit::PutPeer { key, peer } => peers::put(tables, known, pins, key, *peer),
+            Edit::RemovePeer { key, peer } => peers::remove(tables, known, pins, key, *peer),
             Edit::PutRing { service, ring } => put_ring(tables, *service, ring),
             Edit::RemoveRing { service } => tables.rings.remove(service),
             Edit::PutService(service) => put_service(tables, service),
             Edit::RemoveService { key, id } => remove_service(tables, key, *id),
             Edit::Purge { backend } => collect::purge(tables, known, *backend, super::now()),
         }
+    }
+
+    fn prepare(&mut self, edits: &[Edit]) -> Result<(), DatapathError> {
+        let peers = edits.iter().filter_map(|edit| match edit {
+            Edit::PutPeer { peer, .. } => Some(*peer),
+            _ => None,
+        });
+        peers::create_tables(&self.tables, &mut self.known, &self.pins, peers.collect())
     }
 
     fn verdicts(&self) -> Result<Vec<u64>, DatapathError> {
@@ -121,37 +128,6 @@ fn clear_backend(tables: &Tables, known: &mut Known, id: u32) -> Result<(), Data
     tables.backends.zero(&id)?;
     known.backends.remove(&id);
     tables.backend_counters.clear(id)
-}
-
-fn put_peer(
-    tables: &Tables,
-    known: &mut Known,
-    pins: &Pins,
-    key: &PeerKey,
-    peer: u32,
-) -> Result<(), DatapathError> {
-    if !known.ports.contains_key(&peer) {
-        let table = PortTable::open_or_create(pins, peer, known.ports_per_table)
-            .map_err(|error| DatapathError::Refused(error.to_string()))?;
-        tables.ports.put(&peer, &sys::raw(table.fd()))?;
-        known.ports.insert(peer, table);
-    }
-    // Last: from now on segments of this peer are ours.
-    tables.peers.put(key, &peer)
-}
-
-fn remove_peer(
-    tables: &Tables,
-    known: &mut Known,
-    pins: &Pins,
-    key: &PeerKey,
-    peer: u32,
-) -> Result<(), DatapathError> {
-    tables.peers.remove(key)?;
-    tables.ports.remove(&peer)?;
-    PortTable::unpin(pins, peer).map_err(|error| DatapathError::Refused(error.to_string()))?;
-    known.ports.remove(&peer);
-    Ok(())
 }
 
 /// A ring is never edited: a new one takes the place of the old one in one pointer swap, and the

@@ -38,7 +38,7 @@ impl Known {
         })?;
         let mut ports = BTreeMap::new();
         for peer in pins.peers()? {
-            ports.insert(peer, PortTable::open_or_create(pins, peer, ports_per_table)?);
+            ports.insert(peer, PortTable::open(pins, peer, ports_per_table)?);
         }
         let settings = tables.settings.get(&0)?.unwrap_or_default();
         Ok(Self { settings, backends, ports, ports_per_table })

@@ -26,6 +26,7 @@ mod lock;
 mod object;
 mod orphans;
 mod packet_log;
+mod peers;
 mod pins;
 mod ports;
 mod sweep;

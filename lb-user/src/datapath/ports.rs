@@ -44,34 +44,36 @@ unsafe impl Send for PortTable {}
 unsafe impl Sync for PortTable {}
 
 impl PortTable {
-    /// Opens the pinned table of `peer`, or makes and pins it.
-    pub(super) fn open_or_create(pins: &Pins, peer: u32, ports: u32) -> Result<Self, StartError> {
+    /// Opens the pinned table of `peer`.
+    pub(super) fn open(pins: &Pins, peer: u32, ports: u32) -> Result<Self, StartError> {
         let path = pins.ports_of(peer);
         let failed = |what| {
             let path = path.clone();
             move |source| StartError::File { what, path, source }
         };
-        match sys::open(&path) {
-            Ok(fd) => {
-                let found = sys::shape(fd.as_fd()).map_err(failed("examine"))?;
-                if found != shape(ports) {
-                    return Err(StartError::Shape {
-                        map: format!("of peer {peer}'s source ports"),
-                        found: found.to_string(),
-                        needed: shape(ports).to_string(),
-                        setting: "nat.ports",
-                    });
-                }
-                Self::map(fd, ports).map_err(failed("map"))
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let fd = sys::create_map("PORTS.inner", &shape(ports), None)
-                    .map_err(failed("make the map for"))?;
-                sys::pin(fd.as_fd(), &path).map_err(failed("pin"))?;
-                Self::map(fd, ports).map_err(failed("map"))
-            }
-            Err(error) => Err(failed("open")(error)),
+        let fd = sys::open(&path).map_err(failed("open"))?;
+        let found = sys::shape(fd.as_fd()).map_err(failed("examine"))?;
+        if found != shape(ports) {
+            return Err(StartError::Shape {
+                map: format!("of peer {peer}'s source ports"),
+                found: found.to_string(),
+                needed: shape(ports).to_string(),
+                setting: "nat.ports",
+            });
         }
+        Self::map(fd, ports).map_err(failed("map"))
+    }
+
+    /// Makes a table of `ports` source ports, all free.
+    pub(super) fn create(ports: u32) -> io::Result<Self> {
+        Self::map(sys::create_map("PORTS.inner", &shape(ports), None)?, ports)
+    }
+
+    /// Pins the table as that of `peer`, in the place of any other.
+    pub(super) fn pin(&self, pins: &Pins, peer: u32) -> Result<(), StartError> {
+        Self::unpin(pins, peer)?;
+        let path = pins.ports_of(peer);
+        sys::pin(self.fd(), &path).map_err(|error| StartError::file("pin", &path, error))
     }
 
     /// Removes the pin of `peer`'s table.
