@@ -1,5 +1,7 @@
 //! Carries out a plan: all of it, or nothing.
 
+use std::time::{Duration, Instant};
+
 use super::{
     datapath::{Datapath, DatapathError},
     plan::{Trust, plan},
@@ -11,6 +13,18 @@ pub struct Applied {
     datapath: Box<dyn Datapath>,
     tables: Tables,
     trust: Trust,
+    changes: Changes,
+}
+
+/// How the changes went so far. Those that needed no edit are not counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Those that were made.
+    pub made: u64,
+    /// Those that failed.
+    pub failed: u64,
+    /// How long the last one took that was made.
+    pub last_took: Duration,
 }
 
 /// Why the tables were not changed.
@@ -36,7 +50,7 @@ impl Applied {
     /// The tables of `datapath`, which hold `tables` as far as `trust` says.
     #[must_use]
     pub fn new(datapath: Box<dyn Datapath>, tables: Tables, trust: Trust) -> Self {
-        Self { datapath, tables, trust }
+        Self { datapath, tables, trust, changes: Changes::default() }
     }
 
     /// What the tables hold.
@@ -56,10 +70,30 @@ impl Applied {
         &mut *self.datapath
     }
 
+    /// How the changes went so far.
+    #[must_use]
+    pub const fn changes(&self) -> Changes {
+        self.changes
+    }
+
     /// Makes the tables those of `target`. If that fails half-way, everything done is undone.
     ///
     /// Returns the number of edits.
     pub fn change(&mut self, target: &Tables) -> Result<usize, ApplyError> {
+        let began = Instant::now();
+        let result = self.make(target);
+        match result {
+            Ok(0) => {}
+            Ok(_) => {
+                self.changes.made += 1;
+                self.changes.last_took = began.elapsed();
+            }
+            Err(_) => self.changes.failed += 1,
+        }
+        result
+    }
+
+    fn make(&mut self, target: &Tables) -> Result<usize, ApplyError> {
         let before = self.tables.clone();
         let edits = plan(&before, target, self.trust);
         if let Err(error) = self.datapath.prepare(&edits) {
@@ -159,5 +193,17 @@ mod tests {
         assert!(!applied.change(&target()).unwrap_err().restored);
         assert_eq!(applied.change(&target()).unwrap(), edits.len());
         assert_eq!(applied.tables(), &target());
+    }
+
+    #[test]
+    fn changes_are_counted_unless_there_was_nothing_to_do() {
+        let mut applied = failing(0..1);
+        assert!(applied.change(&target()).is_err());
+        for _ in 0..2 {
+            applied.change(&target()).unwrap();
+        }
+        let changes = applied.changes();
+        assert_eq!((changes.made, changes.failed), (1, 1));
+        assert!(changes.last_took > Duration::ZERO);
     }
 }

@@ -79,6 +79,14 @@ impl Controller {
     /// Changes made by command are dropped, but drained backends stay drained: the file cannot
     /// say so, and whoever drained them is not done.
     pub fn reload(&mut self, dry_run: bool) -> Result<Reloaded, ChangeError> {
+        let result = self.read_again(dry_run);
+        if !dry_run {
+            self.note_read(result.is_ok());
+        }
+        result
+    }
+
+    fn read_again(&mut self, dry_run: bool) -> Result<Reloaded, ChangeError> {
         let new = config::load(&self.file).map_err(ChangeError::Config)?;
         let overlay = self.overlay.after_reload(&new.services);
         let before = effective(&self.config, &self.overlay);

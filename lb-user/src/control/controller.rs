@@ -1,6 +1,10 @@
 //! The owner of all state: every change goes through here, one after the other.
 
-use std::{path::PathBuf, sync::Arc, time::Instant};
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
 
 use lb_common::hash::Seed;
 
@@ -17,6 +21,7 @@ use super::{
     overlay::{CommandError, Overlay},
     plan::Trust,
     record::{Record, TablesRecord, VERSION, seed_from_text, seed_to_text},
+    report::ConfigFileReport,
     state_file::StateFile,
     tables::Tables,
 };
@@ -73,6 +78,7 @@ pub struct Controller {
     state: StateFile,
     clock: fn() -> u32,
     pub(super) started: Instant,
+    pub(super) config_file: ConfigFileReport,
     /// Whether the rings lag behind the health checks, because an edit failed.
     behind: bool,
 }
@@ -117,9 +123,11 @@ impl Controller {
             state,
             clock: start.clock,
             started: Instant::now(),
+            config_file: ConfigFileReport::default(),
             behind: false,
         };
         controller.change(start.config, record.changes, true)?;
+        controller.note_read(true);
         Ok(controller)
     }
 
@@ -175,6 +183,15 @@ impl Controller {
         // One of the two is always there: `start` and `change` see to it.
         let configured = config.seed.as_ref().map(|seed| *seed.expose());
         configured.or(self.made_seed).unwrap_or(Seed(0, 0))
+    }
+
+    /// Notes that the configuration file was read just now, and whether it was accepted.
+    pub(super) fn note_read(&mut self, accepted: bool) {
+        self.config_file.last_read_succeeded = accepted;
+        if accepted {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH);
+            self.config_file.accepted_at_s = now.unwrap_or_default().as_secs();
+        }
     }
 
     /// Takes the findings of the health checks into account.

@@ -21,6 +21,8 @@ pub struct Counts {
     pub flows: u64,
     /// Entries in the pending table at the last sweep.
     pub pending: u64,
+    /// Source ports in use at the last sweep, by peer.
+    pub ports: BTreeMap<u32, u64>,
     /// How long the last sweep of the connection table took.
     pub last_sweep: Duration,
     /// By backend: what is open beyond `opened - closed` of the counters. Those connections were
@@ -43,6 +45,7 @@ impl Counts {
         self.last_sweep = began.elapsed();
         self.flows = report.flows;
         self.pending = report.pending;
+        self.ports = report.ports;
         let ids: Vec<u32> = applied.tables().backends.keys().copied().collect();
         let counters = applied.datapath().backend_counters(&ids)?;
         for (id, counters) in ids.into_iter().zip(counters) {

@@ -112,6 +112,8 @@ pub struct SweepReport {
     pub expired: BTreeMap<u32, u64>,
     /// Connections that are open now, by backend.
     pub open: BTreeMap<u32, u64>,
+    /// Source ports that no new connection can get now, by peer: a flow has them, or they rest.
+    pub ports: BTreeMap<u32, u64>,
 }
 
 /// The tables of the data plane, as the controller sees them.

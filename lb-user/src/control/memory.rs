@@ -33,6 +33,8 @@ pub struct Memory {
     pub backends: BTreeMap<u32, Backend>,
     pub peers: BTreeMap<PeerKey, u32>,
     pub flows: BTreeMap<FlowKey, Flow>,
+    /// By verdict; none is 0.
+    pub verdicts: Vec<u64>,
     pub counters: BTreeMap<u32, BackendCounters>,
     pub edits: usize,
     /// The edits, counted from 0, that fail.
@@ -120,7 +122,9 @@ impl Datapath for Memory {
     }
 
     fn verdicts(&self) -> Result<Vec<u64>, DatapathError> {
-        Ok(vec![0; verdict::COUNT])
+        let mut verdicts = self.verdicts.clone();
+        verdicts.resize(verdict::COUNT, 0);
+        Ok(verdicts)
     }
 
     fn backend_counters(&self, ids: &[u32]) -> Result<Vec<BackendCounters>, DatapathError> {
@@ -131,6 +135,9 @@ impl Datapath for Memory {
         let mut report = SweepReport { flows: self.flows.len() as u64, ..SweepReport::default() };
         for flow in self.flows.values() {
             *report.open.entry(flow.backend()).or_default() += 1;
+            let backend = self.backends[&flow.backend()];
+            let peer = backend.first_peer + u32::from(flow.source);
+            *report.ports.entry(peer).or_default() += 1;
         }
         Ok(report)
     }

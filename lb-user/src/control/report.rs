@@ -23,14 +23,38 @@ pub struct Status {
     pub config: String,
     /// Interfaces that the XDP program is attached to.
     pub interfaces: Vec<String>,
+    /// How the configuration file was read last.
+    pub config_file: ConfigFileReport,
     /// Whether there are changes made by command that the file does not say.
     pub changed_by_command: bool,
+    /// How the changes of the tables went.
+    pub changes: ChangesReport,
     /// Fill of the tables.
     pub tables: TablesReport,
     /// Packets by verdict since the program was loaded.
     pub verdicts: BTreeMap<String, u64>,
     /// The services with their backends.
     pub services: Vec<ServiceReport>,
+}
+
+/// How the configuration file was read last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigFileReport {
+    /// Whether it was accepted.
+    pub last_read_succeeded: bool,
+    /// Unix time at which it was accepted last.
+    pub accepted_at_s: u64,
+}
+
+/// Changes of the tables, whatever caused them: commands, reloads, health checks, clearing up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangesReport {
+    /// Those that were made.
+    pub made: u64,
+    /// Those that failed.
+    pub failed: u64,
+    /// How long the last one took that was made, in microseconds.
+    pub last_took_us: u64,
 }
 
 /// Fill of the tables.
@@ -50,6 +74,20 @@ pub struct TablesReport {
     pub backends_limit: u64,
     /// How long the last sweep of the connection table took, in microseconds.
     pub last_sweep_us: u64,
+    /// The balancer's source ports, by broker.
+    pub brokers: Vec<BrokerPorts>,
+}
+
+/// The balancer's source ports towards one broker; the services that it is in share them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BrokerPorts {
+    /// Where the broker listens.
+    pub address: SocketAddr,
+    /// Ports, over all of the balancer's addresses.
+    pub ports: u64,
+    /// Those that no new connection could have got at the last sweep: a flow has them, or they
+    /// rest.
+    pub ports_in_use: u64,
 }
 
 /// A service.
@@ -114,6 +152,10 @@ pub struct BackendReport {
     pub health: HealthState,
     /// Seconds since they say so; `None` if it is not checked.
     pub health_since_s: Option<u64>,
+    /// Unix time since which they say so; `None` if it is not checked.
+    pub health_changed_at_s: Option<u64>,
+    /// Failed checks in a row, up to now.
+    pub consecutive_failures: u32,
     /// Why the last check failed, if it did.
     pub last_error: Option<String>,
     /// How long the last successful check took, in microseconds.

@@ -1,6 +1,10 @@
 //! Answers about services and backends.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::SocketAddr,
+    time::UNIX_EPOCH,
+};
 
 use lb_common::{ring::SLOTS, verdict::Verdict};
 
@@ -12,13 +16,16 @@ use super::{
     members::Standing,
     overlay::CommandError,
     report::{
-        BackendReport, BackendState, HealthState, ServiceReport, ServiceState, Status,
-        TablesReport, Traffic,
+        BackendReport, BackendState, BrokerPorts, ChangesReport, HealthState, ServiceReport,
+        ServiceState, Status, TablesReport, Traffic,
     },
 };
 use crate::{
     config::model::{Backend, Probe, Service},
-    health::{checker::Snapshot, state::Health},
+    health::{
+        checker::Snapshot,
+        state::{Health, Run},
+    },
     ring,
 };
 
@@ -34,7 +41,9 @@ impl Controller {
             uptime_s: self.started.elapsed().as_secs(),
             config: self.file.display().to_string(),
             interfaces: config.interfaces.iter().map(|interface| interface.name.clone()).collect(),
+            config_file: self.config_file,
             changed_by_command: !self.overlay.is_empty(),
+            changes: self.changes_report(),
             tables: TablesReport {
                 flows: self.counts.flows,
                 flows_limit: config.limits.connections.into(),
@@ -43,10 +52,34 @@ impl Controller {
                 backends: self.applied.tables().backends.len() as u64,
                 backends_limit: config.limits.backends.into(),
                 last_sweep_us: self.counts.last_sweep.as_micros() as u64,
+                brokers: self.broker_ports(),
             },
             verdicts: named.collect(),
             services: self.service_reports()?,
         })
+    }
+
+    fn changes_report(&self) -> ChangesReport {
+        let changes = self.applied.changes();
+        ChangesReport {
+            made: changes.made,
+            failed: changes.failed,
+            last_took_us: changes.last_took.as_micros() as u64,
+        }
+    }
+
+    fn broker_ports(&self) -> Vec<BrokerPorts> {
+        let tables = self.applied.tables();
+        let each = tables.settings.map_or(0, |settings| u64::from(settings.ports));
+        let mut brokers: BTreeMap<SocketAddr, BrokerPorts> = BTreeMap::new();
+        for (key, peer) in &tables.peers {
+            let address = SocketAddr::new(key.broker.into(), u16::from_be_bytes(key.port));
+            let none = BrokerPorts { address, ports: 0, ports_in_use: 0 };
+            let broker = brokers.entry(address).or_insert(none);
+            broker.ports += each;
+            broker.ports_in_use += self.counts.ports.get(peer).copied().unwrap_or_default();
+        }
+        brokers.into_values().collect()
     }
 
     /// The services.
@@ -144,6 +177,13 @@ impl Controller {
             state,
             health,
             health_since_s: check.map(|check| check.since.as_secs()),
+            health_changed_at_s: check.map(|check| {
+                check.changed_at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+            }),
+            consecutive_failures: check.map_or(0, |check| match check.in_a_row {
+                Run::Failures(failures) => failures,
+                Run::Successes(_) => 0,
+            }),
             last_error: check.and_then(|check| check.last_error.clone()),
             check_latency_us: check.and_then(|check| Some(check.last_latency?.as_micros() as u64)),
             checks: check.map_or((0, 0), |check| (check.probes, check.failed_probes)),

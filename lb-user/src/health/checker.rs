@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
@@ -32,6 +32,8 @@ pub struct Snapshot {
     pub health: Health,
     /// How long it has been so.
     pub since: Duration,
+    /// Since when, by the wall clock as it was when the checker was made.
+    pub changed_at: SystemTime,
     /// Equal results in a row, up to now.
     pub in_a_row: Run,
     /// How long ago the last probe ended.
@@ -54,6 +56,8 @@ pub struct Checker {
     checks: Mutex<HashMap<u32, Entry>>,
     shared: Arc<Shared>,
     runtime: tokio::runtime::Handle,
+    /// One moment on both clocks: an instant is always turned into the same time of day.
+    made_at: (Instant, SystemTime),
 }
 
 #[derive(Debug)]
@@ -94,6 +98,7 @@ impl Checker {
             checks: Mutex::default(),
             shared: Arc::new(Shared { events, slots: Semaphore::new(CONCURRENT_PROBES) }),
             runtime: tokio::runtime::Handle::current(),
+            made_at: (now(), SystemTime::now()),
         }
     }
 
@@ -142,14 +147,14 @@ impl Checker {
     pub fn snapshot(&self) -> Vec<Snapshot> {
         let now = now();
         let mut all: Vec<_> =
-            locked(&self.checks).values().map(|entry| entry.snapshot(now)).collect();
+            locked(&self.checks).values().map(|entry| entry.snapshot(now, self.made_at)).collect();
         all.sort_unstable_by_key(|snapshot| snapshot.backend);
         all
     }
 }
 
 impl Entry {
-    fn snapshot(&self, now: Instant) -> Snapshot {
+    fn snapshot(&self, now: Instant, made_at: (Instant, SystemTime)) -> Snapshot {
         let inner = locked(&self.record.inner);
         let state = &inner.state;
         let (probes, failed_probes) = state.probes();
@@ -157,6 +162,7 @@ impl Entry {
             backend: self.record.backend,
             kind: self.kind,
             health: state.health(),
+            changed_at: made_at.1 + state.since().saturating_duration_since(made_at.0),
             since: now.saturating_duration_since(state.since()),
             in_a_row: state.in_a_row(),
             last_probe: state.last_probe().map(|at| now.saturating_duration_since(at)),
