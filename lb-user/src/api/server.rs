@@ -19,7 +19,7 @@ use super::{
 use crate::{
     config::model::{Backend, Weight},
     control::{actor::Handle, error::ChangeError, overlay::CommandError},
-    metrics,
+    metrics::{self, Process},
 };
 
 /// A service and one of its backends, by their names.
@@ -153,7 +153,8 @@ async fn healthz(State(controller): State<Handle>) -> Reply<Healthz> {
 
 async fn scrape(State(controller): State<Handle>) -> Result<Response, Refusal> {
     let status = controller.with(|c| c.status()).await??;
-    Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics::render(&status)).into_response())
+    let text = metrics::render(&status, &Process::read());
+    Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
 }
 
 async fn unknown() -> Refusal {

@@ -153,7 +153,12 @@ async fn curl_can_speak_to_it() {
         assert!(answer.contains("\"hint\":"), "{answer}");
     }
     let get = "GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
-    assert!(running.raw(get).await.contains("mqlb_packets_total{verdict=\"to_backend\"} 0"));
+    assert!(
+        running
+            .raw(get)
+            .await
+            .contains("mqlb_backend_weight{service=\"mqtt\",backend=\"b2\"} 100\n")
+    );
     let health = running.raw(&get.replace("metrics", "healthz")).await;
     assert!(health.ends_with(r#"{"ok":true,"refusing":[]}"#), "{health}");
 }

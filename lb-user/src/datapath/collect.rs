@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use lb_common::{
     flow::{Flow, FlowKey},
-    port::port_flags,
+    port::{Port, port_flags},
 };
 
 use super::{
@@ -46,7 +46,10 @@ pub(super) fn everything(
     if found > 0 {
         tracing::info!(ports = found, "freed source ports that no flow had");
     }
+    let rest = known.settings.rest_ticks;
+    let taken = |ports: &[Port]| ports.iter().filter(|p| sweep::is_taken(p, now, rest)).count();
     Ok(SweepReport {
+        ports: known.ports.iter().map(|(peer, ports)| (*peer, taken(ports) as u64)).collect(),
         flows: connections.left,
         pending: handshakes.left,
         expired: connections.expired,

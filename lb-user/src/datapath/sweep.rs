@@ -86,6 +86,15 @@ pub(super) fn is_stuck(port: &Port, now: u32) -> bool {
     owner != Owner::FREE && !owner.has(port_flags::CLAIMED)
 }
 
+/// Whether no new connection can get the port at tick `now`.
+pub(super) fn is_taken(port: &Port, now: u32, rest_ticks: u32) -> bool {
+    let owner = port.owner();
+    if owner.has(port_flags::RESTING) {
+        return ticks::age(now, port.resting_since()) <= rest_ticks;
+    }
+    owner != Owner::FREE
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -160,6 +169,17 @@ mod tests {
         assert!(rest(&port, Owner(owner.0 | port_flags::PROMOTED), 500));
         assert!(port.owner().has(port_flags::RESTING));
         assert_eq!(port.resting_since(), 500);
+    }
+
+    #[test]
+    fn a_port_is_taken_until_it_has_rested() {
+        let port = Port::default();
+        assert!(!is_taken(&port, 500, 10));
+        assert!(port.take(Owner::FREE, Owner::claimed(7, PORT)));
+        assert!(is_taken(&port, 500, 10));
+        port.rest(500);
+        assert!(is_taken(&port, 510, 10));
+        assert!(!is_taken(&port, 511, 10));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What a metric is, and how its values become text.
 
-use super::{Snapshot, text};
-use crate::control::report::{BackendReport, ServiceReport};
+use super::{process::Process, text};
+use crate::control::report::{BackendReport, ServiceReport, Status};
 
 /// How the values of a metric behave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,11 +35,12 @@ pub(super) struct Metric {
 /// Where the values come from, once or for each of many.
 #[derive(Debug)]
 pub(super) enum Values {
-    Once(fn(Snapshot<'_>, &mut Samples<'_>)),
+    Once(fn(&Status, &mut Samples<'_>)),
     /// The first label is the service's name.
     OfServices(fn(&ServiceReport, &mut Samples<'_>)),
     /// The first labels are the names of the service and the backend.
     OfBackends(fn(&BackendReport, &mut Samples<'_>)),
+    OfProcess(fn(&Process, &mut Samples<'_>)),
 }
 
 /// A value, written without loss.
@@ -132,19 +133,19 @@ impl Metric {
     }
 
     /// Appends the metric with its help, its type and all of its values.
-    pub(super) fn render(&self, snapshot: Snapshot<'_>, text: &mut String) {
+    pub(super) fn render(&self, status: &Status, process: &Process, text: &mut String) {
         text::head(text, self.name, self.kind, self.help);
-        let services = &snapshot.status.services;
         match self.values {
-            Values::Once(put) => put(snapshot, &mut Samples { text, metric: self, of: &[] }),
+            Values::Once(put) => put(status, &mut Samples { text, metric: self, of: &[] }),
+            Values::OfProcess(put) => put(process, &mut Samples { text, metric: self, of: &[] }),
             Values::OfServices(put) => {
-                for service in services {
+                for service in &status.services {
                     let of = &[service.name.as_str()];
                     put(service, &mut Samples { text, metric: self, of });
                 }
             }
             Values::OfBackends(put) => {
-                for backend in services.iter().flat_map(|service| &service.backends) {
+                for backend in status.services.iter().flat_map(|service| &service.backends) {
                     let of = &[backend.service.as_str(), backend.name.as_str()];
                     put(backend, &mut Samples { text, metric: self, of });
                 }

@@ -28,15 +28,6 @@ use metric::Metric;
 /// The media type of what [`render`] returns.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// What a scrape sees.
-#[derive(Clone, Copy, Debug)]
-pub struct Snapshot<'a> {
-    /// What the controller says about itself and the data plane.
-    pub status: &'a Status,
-    /// What the kernel says about the controller's process.
-    pub process: &'a Process,
-}
-
 /// Every metric there is, in the order in which they are rendered.
 fn all() -> impl Iterator<Item = &'static Metric> {
     let lists = [
@@ -50,12 +41,13 @@ fn all() -> impl Iterator<Item = &'static Metric> {
     lists.into_iter().flatten()
 }
 
-/// All metrics, as text.
+/// All metrics, as text: what the controller says about itself and the data plane, and what the
+/// kernel says about the controller's process.
 #[must_use]
-pub fn render(snapshot: Snapshot<'_>) -> String {
+pub fn render(status: &Status, process: &Process) -> String {
     let mut text = String::new();
     for metric in all() {
-        metric.render(snapshot, &mut text);
+        metric.render(status, process, &mut text);
     }
     text
 }

@@ -8,11 +8,11 @@ pub(super) const METRICS: &[Metric] = &[Metric::counter(
     "mqlb_packets_total",
     &["verdict", "action"],
     "Packets received on the balancer's interfaces, each counted once under its verdict.",
-    Values::Once(|snapshot, samples| {
+    Values::Once(|status, samples| {
         for verdict in Verdict::ALL {
             // A verdict that a newer program counts and this controller does not know is in no
             // list; one that it does not count yet is none so far.
-            let packets = snapshot.status.verdicts.get(verdict.name()).copied();
+            let packets = status.verdicts.get(verdict.name()).copied();
             samples.put(&[verdict.name(), name(verdict.action())], packets.unwrap_or_default());
         }
     }),

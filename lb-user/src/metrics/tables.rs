@@ -7,8 +7,8 @@ pub(super) const METRICS: &[Metric] = &[
         "mqlb_table_entries",
         &["table"],
         "Entries of a table; those of flows and pending as of the last sweep.",
-        Values::Once(|snapshot, samples| {
-            let tables = &snapshot.status.tables;
+        Values::Once(|status, samples| {
+            let tables = &status.tables;
             samples.put(&["flows"], tables.flows);
             samples.put(&["pending"], tables.pending);
             samples.put(&["backends"], tables.backends);
@@ -18,8 +18,8 @@ pub(super) const METRICS: &[Metric] = &[
         "mqlb_table_entries_limit",
         &["table"],
         "The most entries that a table can have.",
-        Values::Once(|snapshot, samples| {
-            let tables = &snapshot.status.tables;
+        Values::Once(|status, samples| {
+            let tables = &status.tables;
             samples.put(&["flows"], tables.flows_limit);
             samples.put(&["pending"], tables.pending_limit);
             samples.put(&["backends"], tables.backends_limit);
@@ -29,8 +29,8 @@ pub(super) const METRICS: &[Metric] = &[
         "mqlb_source_ports_in_use",
         &["broker"],
         "Source ports towards a broker that a flow has or had lately, as of the last sweep.",
-        Values::Once(|snapshot, samples| {
-            for broker in &snapshot.status.tables.brokers {
+        Values::Once(|status, samples| {
+            for broker in &status.tables.brokers {
                 samples.put(&[&broker.address.to_string()], broker.ports_in_use);
             }
         }),
@@ -39,8 +39,8 @@ pub(super) const METRICS: &[Metric] = &[
         "mqlb_source_ports_limit",
         &["broker"],
         "Source ports towards a broker, over all of the balancer's addresses.",
-        Values::Once(|snapshot, samples| {
-            for broker in &snapshot.status.tables.brokers {
+        Values::Once(|status, samples| {
+            for broker in &status.tables.brokers {
                 samples.put(&[&broker.address.to_string()], broker.ports);
             }
         }),

@@ -67,7 +67,7 @@ impl Rig {
     }
 
     fn text(&self) -> String {
-        render(Snapshot { status: &self.status(), process: &Process::read() })
+        render(&self.status(), &Process::read())
     }
 }
 
@@ -211,7 +211,7 @@ async fn every_metric_can_be_other_than_zero() {
     (traffic.open, traffic.attempted, traffic.opened) = (1, 2, 3);
     (traffic.closed, traffic.refused) = (4, 5);
     (traffic.packets_to_backend, traffic.bytes_to_backend) = (6, 7);
-    let text = render(Snapshot { status: &status, process: &Process::read() });
+    let text = render(&status, &Process::read());
     let samples = samples(&text);
     for metric in all() {
         let name = |series: &str| series.split('{').next() == Some(metric.name);
