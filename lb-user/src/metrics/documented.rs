@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::{all, metric::Metric, process};
+use lb_common::verdict::Verdict;
+
+use super::{all, metric::Metric, packets, process};
 
 const DOCS: &str = include_str!("../../../docs/metrics.md");
 const ALERTS: &str = include_str!("../../../packaging/prometheus/alerts.yaml");
@@ -32,6 +34,18 @@ fn every_documented_metric_exists() {
         assert!(all().any(|metric| line.starts_with(&row(metric))), "no such metric: {line}");
     }
     assert_eq!(rows().count(), all().count());
+}
+
+#[test]
+fn every_verdict_is_documented_with_its_action() {
+    let rows = DOCS.lines().filter_map(|line| line.strip_prefix("| ")?.split_once(" | "));
+    let documented: BTreeSet<(&str, &str)> = rows
+        .filter_map(|(verdict, rest)| Some((verdict, rest.split_once(" | ")?.0)))
+        .filter(|(_, action)| ["forward", "pass", "drop", "reset"].contains(action))
+        .collect();
+    let verdicts = Verdict::ALL.iter();
+    let all = verdicts.map(|verdict| (verdict.name(), packets::name(verdict.action()))).collect();
+    assert_eq!(documented, all);
 }
 
 #[test]

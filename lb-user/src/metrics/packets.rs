@@ -18,7 +18,7 @@ pub(super) const METRICS: &[Metric] = &[Metric::counter(
     }),
 )];
 
-const fn name(action: Action) -> &'static str {
+pub(super) const fn name(action: Action) -> &'static str {
     match action {
         Action::Pass => "pass",
         Action::Forward => "forward",

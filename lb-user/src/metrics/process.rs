@@ -2,7 +2,7 @@
 //!
 //! Source: proc(5); <https://prometheus.io/docs/instrumenting/writing_clientlibs/>, process metrics.
 
-use std::fs;
+use std::{fs, time::Duration};
 
 use super::metric::{Metric, Samples, Value, Values};
 
@@ -95,7 +95,7 @@ impl Process {
         let fields: Vec<&str> =
             stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
         let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
-        let seconds = |ticks: u64| ticks as f64 / ticks_per_second();
+        let seconds = |ticks: u64| time_of(ticks).as_secs_f64();
         Self {
             cpu_s: field(14).zip(field(15)).map(|(user, system)| seconds(user + system)),
             start_time_s: field(22).map(seconds),
@@ -117,11 +117,13 @@ fn open_files_limit(limits: &str) -> Option<u64> {
     soft.split_whitespace().next()?.parse().ok()
 }
 
-fn ticks_per_second() -> f64 {
+/// The time that so many ticks of the kernel's process accounting last.
+fn time_of(ticks: u64) -> Duration {
     // SAFETY: sysconf has no preconditions.
-    let ticks = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
+    let per_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
     // It never fails for this name; 100 is what Linux answers everywhere.
-    if ticks > 0 { ticks as f64 } else { 100.0 }
+    let per_second = u64::try_from(per_second).ok().filter(|ticks| *ticks > 0).unwrap_or(100);
+    Duration::from_millis(ticks.saturating_mul(1000) / per_second)
 }
 
 fn page_bytes() -> u64 {
@@ -138,8 +140,8 @@ mod tests {
     fn a_process_name_may_look_like_the_end_of_itself() {
         let stat = "7 (a) S 1 (b) R 1 7 7 0 -1 4194560 1 0 0 0 150 50 0 0 20 0 9 0 200 8192 2 rest";
         let process = Process::from_stat(stat);
-        assert_eq!(process.cpu_s, Some(200.0 / ticks_per_second()));
-        assert_eq!(process.start_time_s, Some(200.0 / ticks_per_second()));
+        assert_eq!(process.cpu_s, Some(time_of(200).as_secs_f64()));
+        assert_eq!(process.start_time_s, Some(time_of(200).as_secs_f64()));
         assert_eq!(process.threads, Some(9));
         assert_eq!(process.virtual_bytes, Some(8192));
         assert_eq!(process.resident_bytes, Some(2 * page_bytes()));

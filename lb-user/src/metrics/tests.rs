@@ -186,7 +186,7 @@ async fn each_verdict_is_counted_under_its_name_and_action() {
     let counted = samples.keys().filter(|series| series.starts_with("mqlb_packets_total{"));
     assert_eq!(counted.count(), COUNT);
     let series = "mqlb_packets_total{verdict=\"ports_exhausted\",action=\"drop\"}";
-    assert_eq!(samples[series], f64::from(Verdict::PortsExhausted as u32 * 10));
+    assert_eq!(samples[series].to_string(), (Verdict::PortsExhausted as u32 * 10).to_string());
 }
 
 /// A metric that nothing sets is worse than none. What a running controller cannot show without a
