@@ -99,7 +99,8 @@ fn put_settings(
 ) -> Result<(), DatapathError> {
     // A flow names its port by number, a table holds it by its distance from the first: with
     // another first port every flow would name another's.
-    let same_range = settings.first_port == known.settings.first_port
+    let first_settings = known.settings.ports == 0;
+    let same_range = (first_settings || settings.first_port == known.settings.first_port)
         && u32::from(settings.ports) == known.ports_per_table;
     if !known.ports.is_empty() && !same_range {
         return Err(DatapathError::Refused(
