@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::sys::signal::Signal;
@@ -18,6 +18,7 @@ use crate::topology::{Family, MQTT_PORT, Topology};
 
 const READY_LIMIT: Duration = Duration::from_secs(10);
 const STOP_LIMIT: Duration = Duration::from_secs(10);
+const POLL: Duration = Duration::from_millis(20);
 const NAME: &str = "mqlb";
 
 /// A controller, and the data plane it has attached. Dropped, both are gone.
@@ -124,6 +125,31 @@ impl Balancer {
     pub fn json(&self, command: &str) -> Result<Value> {
         let printed = self.run_ctl(&format!("--json {command}"))?;
         serde_json::from_str(&printed).with_context(|| format!("mqlb --json {command}: {printed}"))
+    }
+
+    /// Waits until `mqlb status` says what is expected.
+    pub fn wait_status(&self, limit: Duration, expected: impl Fn(&Value) -> bool) -> Result<()> {
+        let deadline = Instant::now() + limit;
+        loop {
+            let status = self.json("status")?;
+            if expected(&status) {
+                return Ok(());
+            }
+            ensure!(Instant::now() < deadline, "not as expected after {limit:?}: {status:#}");
+            std::thread::sleep(POLL);
+        }
+    }
+
+    /// Waits until every backend of every service takes new connections.
+    pub fn wait_active(&self, limit: Duration) -> Result<()> {
+        let backends = |status: &Value| -> Vec<Value> {
+            let services = status["services"].as_array().into_iter().flatten();
+            services.filter_map(|one| one["backends"].as_array()).flatten().cloned().collect()
+        };
+        self.wait_status(limit, |status| {
+            let backends = backends(status);
+            !backends.is_empty() && backends.iter().all(|backend| backend["state"] == "active")
+        })
     }
 
     /// Removes the data plane. The controller must not run.

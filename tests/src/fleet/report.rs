@@ -1,6 +1,6 @@
 //! What a fleet has seen.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -113,6 +113,20 @@ impl Report {
         let counts = self.counts();
         assert_eq!((counts.lost, counts.duplicated), (0, 0), "{counts:?}");
         assert_eq!(counts.published, counts.acknowledged, "{counts:?}");
+    }
+
+    /// # Panics
+    /// If anybody but clients of `broker` was disconnected, or a message of anybody who was not
+    /// was lost or came twice.
+    pub fn assert_only_disturbed(&self, broker: &str) {
+        let stray = self.disconnects.iter().find(|one| one.broker.as_deref() != Some(broker));
+        assert!(stray.is_none(), "{stray:?}");
+        let disturbed: BTreeSet<u32> = self.disconnects.iter().map(|one| one.client).collect();
+        for client in self.clients.iter().filter(|one| !disturbed.contains(&one.client)) {
+            let counts = client.counts;
+            assert_eq!((counts.lost, counts.duplicated), (0, 0), "{client:?}");
+            assert_eq!(counts.published, counts.acknowledged, "{client:?}");
+        }
     }
 }
 
