@@ -20,6 +20,7 @@ pub mod packet;
 pub mod parse;
 pub mod reset;
 pub mod rewrite;
+pub mod route;
 pub mod tables;
 
 use lb_common::{
@@ -123,7 +124,7 @@ fn send(
         ip_len: segment.ip_len,
     };
     let (ethernet, ifindex) = match tables.route(&query) {
-        Route::Via { ifindex, ethernet } => (Some(ethernet), ifindex),
+        Route::Via { ifindex, ethernet, .. } => (Some(ethernet), ifindex),
         Route::NoNeighbour => (None, 0),
         Route::TooBig => return Err(Verdict::TooBig),
         Route::None => return Err(Verdict::NoRoute),

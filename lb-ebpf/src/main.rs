@@ -12,7 +12,7 @@ use aya_ebpf::{
     },
     btf_maps::{Array, ArrayOfMaps, HashMap, PerCpuArray},
     helpers::generated::{
-        bpf_fib_lookup, bpf_ktime_get_coarse_ns, bpf_redirect, bpf_xdp_adjust_tail,
+        bpf_fib_lookup, bpf_jiffies64, bpf_ktime_get_coarse_ns, bpf_redirect, bpf_xdp_adjust_tail,
         bpf_xdp_get_buff_len,
     },
     macros::{btf_map, xdp},
@@ -36,6 +36,7 @@ use lb_ebpf::{
     Outcome,
     packet::{Ethernet, Packet, Wire},
     process,
+    route::{self, CachedRoute},
     tables::{Direction, Event, InsertError, Route, RouteQuery, Tables},
 };
 
@@ -66,6 +67,10 @@ static FLOWS: HashMap<FlowKey, FlowCell, { sizes::FLOWS }> = HashMap::new();
 static VERDICTS: PerCpuArray<u64, { verdict::COUNT }> = PerCpuArray::new();
 #[btf_map]
 static BACKEND_COUNTERS: PerCpuArray<BackendCounters, { sizes::BACKENDS }> = PerCpuArray::new();
+
+/// Not pinned: what one load of the program knows is looked up anew by the next.
+#[btf_map]
+static ROUTES: PerCpuArray<CachedRoute, { route::CACHED }> = PerCpuArray::new();
 
 /// Set at load to log the verdict of every packet. While it is zero the verifier removes the code.
 #[unsafe(no_mangle)]
@@ -248,7 +253,12 @@ impl Tables for Kernel {
 
     #[inline(always)]
     fn route(&self, query: &RouteQuery) -> Route {
-        fib(self.ctx, query)
+        let ask = || fib(self.ctx, query);
+        let Some(cell) = ROUTES.get_ptr_mut(route::place(query)) else { return ask() };
+        // SAFETY: the map returned the pointer; as in `count` above, nobody else uses this copy.
+        // The second helper takes nothing and returns an integer (Linux 5.6).
+        let (cell, jiffies) = unsafe { (&mut *cell, bpf_jiffies64() as u32) };
+        route::of(cell, query, jiffies, ask)
     }
 
     #[inline(always)]
@@ -325,7 +335,9 @@ fn fib(ctx: *mut aya_ebpf::bindings::xdp_md, query: &RouteQuery) -> Route {
     match result as u32 {
         BPF_FIB_LKUP_RET_SUCCESS => {
             let ethernet = Ethernet { destination: mac(&lookup.dmac), source: mac(&lookup.smac) };
-            Route::Via { ifindex: lookup.ifindex, ethernet }
+            // SAFETY: the kernel replaced the length by the MTU (Linux 5.12); both are integers.
+            let mtu = unsafe { lookup.__bindgen_anon_1.mtu_result };
+            Route::Via { ifindex: lookup.ifindex, ethernet, mtu }
         }
         BPF_FIB_LKUP_RET_NO_NEIGH => Route::NoNeighbour,
         BPF_FIB_LKUP_RET_FRAG_NEEDED => Route::TooBig,

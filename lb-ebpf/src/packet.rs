@@ -46,7 +46,7 @@ wire!(Ethernet: 12, Ipv4: 20, Ipv6: 40, Tcp: 20);
 
 /// The addresses of an Ethernet header, their bytes as they lie.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ethernet {
     /// Where the frame goes.
     pub destination: [u16; 3],

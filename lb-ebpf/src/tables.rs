@@ -63,8 +63,8 @@ pub struct RouteQuery {
 /// Where a packet goes next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route {
-    /// Out of interface `ifindex`, with these Ethernet addresses.
-    Via { ifindex: u32, ethernet: Ethernet },
+    /// Out of interface `ifindex`, with these Ethernet addresses, in packets of at most `mtu` bytes.
+    Via { ifindex: u32, ethernet: Ethernet, mtu: u16 },
     /// The next hop's Ethernet address is not known yet: the kernel must ask for it.
     NoNeighbour,
     /// The packet is larger than the MTU of the way on.

@@ -206,5 +206,6 @@ fn route(destination: [u8; 6]) -> Route {
     Route::Via {
         ifindex: 7,
         ethernet: Ethernet { destination: words(destination), source: words(OUR_MAC) },
+        mtu: 1500,
     }
 }

@@ -1,0 +1,137 @@
+//! Routes that were looked up a moment ago.
+//!
+//! The kernel's look-up (`bpf_fib_lookup`) takes longer than all the rest of the pipeline, and its
+//! answer is the same for every packet to a broker, or to a client. Each CPU keeps the last answer
+//! for some pairs of addresses, for less than a second: a changed route or neighbour is seen after
+//! that. Answers that do not lead anywhere are never kept.
+
+use lb_common::addr::Addr;
+
+use crate::{
+    packet::Ethernet,
+    tables::{Route, RouteQuery},
+};
+
+/// Number of answers that each CPU keeps; a power of two.
+pub const CACHED: usize = 1024;
+
+/// How long an answer is kept, in jiffies: 0.064 s at 1000 a second, 0.64 s at 100.
+const LIFE_JIFFIES: u32 = 64;
+
+/// An answer and what it was asked for. All zero is none.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CachedRoute {
+    destination: Addr,
+    source: Addr,
+    ethernet: Ethernet,
+    ifindex: u32,
+    /// The jiffy of the look-up.
+    since: u32,
+    mtu: u16,
+    tos: u8,
+    pad: u8,
+}
+
+const _: () = assert!(size_of::<CachedRoute>() == 56);
+
+/// The place where the answer to `query` is kept.
+#[inline(always)]
+#[must_use]
+pub fn place(query: &RouteQuery) -> u32 {
+    let [a, b] = query.destination.words();
+    let [c, d] = query.source.words();
+    // The golden ratio in 64 bits spreads addresses that differ in one octet.
+    let mixed = (a ^ b ^ c.rotate_left(32) ^ d.rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (mixed >> 32) as u32 % CACHED as u32
+}
+
+/// The way on: the answer kept in `cell`, if it is for this query and of late, else what `ask` says.
+#[inline(always)]
+pub fn of(
+    cell: &mut CachedRoute,
+    query: &RouteQuery,
+    jiffies: u32,
+    ask: impl FnOnce() -> Route,
+) -> Route {
+    let known = cell.ifindex != 0
+        && cell.destination == query.destination
+        && cell.source == query.source
+        && cell.tos == query.tos
+        && query.ip_len <= cell.mtu
+        && jiffies.wrapping_sub(cell.since) < LIFE_JIFFIES;
+    if known {
+        return Route::Via { ifindex: cell.ifindex, ethernet: cell.ethernet, mtu: cell.mtu };
+    }
+    let route = ask();
+    if let Route::Via { ifindex, ethernet, mtu } = route {
+        *cell = CachedRoute {
+            destination: query.destination,
+            source: query.source,
+            ethernet,
+            ifindex,
+            since: jiffies,
+            mtu,
+            tos: query.tos,
+            pad: 0,
+        };
+    }
+    route
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const QUERY: RouteQuery = RouteQuery {
+        source: Addr::v4([10, 0, 0, 1]),
+        destination: Addr::v4([10, 0, 0, 2]),
+        tos: 0,
+        ip_len: 1500,
+    };
+    const VIA: Route = Route::Via {
+        ifindex: 7,
+        ethernet: Ethernet { destination: [1, 2, 3], source: [4, 5, 6] },
+        mtu: 1500,
+    };
+    const ELSEWHERE: Route = Route::NoNeighbour;
+
+    fn filled() -> CachedRoute {
+        let mut cell = CachedRoute::default();
+        assert_eq!(of(&mut cell, &QUERY, 1_000, || VIA), VIA);
+        cell
+    }
+
+    #[test]
+    fn a_late_answer_is_not_asked_for_again() {
+        let last = 1_000 + LIFE_JIFFIES - 1;
+        assert_eq!(of(&mut filled(), &QUERY, last, || panic!("asked again")), VIA);
+    }
+
+    #[test]
+    fn an_old_answer_is_asked_for_again() {
+        assert_eq!(of(&mut filled(), &QUERY, 1_000 + LIFE_JIFFIES, || ELSEWHERE), ELSEWHERE);
+        assert_eq!(of(&mut filled(), &QUERY, 999, || ELSEWHERE), ELSEWHERE, "or one to come");
+    }
+
+    #[test]
+    fn another_question_is_asked() {
+        for query in [
+            RouteQuery { source: Addr::v4([10, 0, 0, 9]), ..QUERY },
+            RouteQuery { destination: Addr::v4([10, 0, 0, 9]), ..QUERY },
+            RouteQuery { tos: 8, ..QUERY },
+            RouteQuery { ip_len: 1501, ..QUERY },
+        ] {
+            assert_eq!(of(&mut filled(), &query, 1_000, || ELSEWHERE), ELSEWHERE);
+        }
+    }
+
+    #[test]
+    fn an_answer_that_leads_nowhere_is_not_kept() {
+        let mut cell = CachedRoute::default();
+        for route in [Route::NoNeighbour, Route::TooBig, Route::None] {
+            assert_eq!(of(&mut cell, &QUERY, 0, || route), route);
+        }
+        assert_eq!(of(&mut cell, &QUERY, 0, || VIA), VIA);
+    }
+}
