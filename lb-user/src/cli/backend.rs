@@ -70,21 +70,27 @@ async fn wait_until_empty(
     let BackendRef { service, name } = backend;
     let began = Instant::now();
     let mut shown = None;
+    let mut empty = false;
     loop {
         let report = client.backend(service, name).await?;
         let open = report.traffic.open;
         if report.state == BackendState::Drained {
-            return Ok(());
-        }
-        if report.state != BackendState::Draining {
+            // Twice: a handshake that was under way becomes a connection a moment later.
+            if empty {
+                return Ok(());
+            }
+            empty = true;
+        } else if report.state == BackendState::Draining {
+            empty = false;
+        } else {
             let error = format!("{service}/{name} is not drained any more");
             return Err(Failure::failed(&error, "somebody else has undrained it meanwhile"));
         }
-        if shown != Some(open) {
+        if shown != Some(open) && open > 0 {
             output.message(&format!("{service}/{name}: connections left: {open}"));
             shown = Some(open);
         }
-        if timeout.is_some_and(|timeout| began.elapsed() >= timeout) {
+        if open > 0 && timeout.is_some_and(|timeout| began.elapsed() >= timeout) {
             let error = format!("{service}/{name} still has {open} connections");
             let hint = "it stays drained; wait again, or `mqlb backend remove` resets them";
             return Err(Failure::failed(&error, hint));

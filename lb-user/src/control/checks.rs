@@ -111,10 +111,11 @@ impl Checks {
     /// number them.
     pub fn begin(&mut self, ready: Ready, tables: &Tables, health: &Health) {
         let mut given = HashMap::new();
+        let serving = tables.serving();
         for order in ready.targets {
             let service = tables.services.get(&service_key(order.service));
-            let broker = Endpoint::from(order.broker);
-            let Some(id) = service.and_then(|service| tables.backend_at(service.id, broker)) else {
+            let place = service.map(|service| (service.id, Endpoint::from(order.broker)));
+            let Some(id) = place.and_then(|place| serving.get(&place).copied()) else {
                 continue;
             };
             let version = (order.round, order.backend);

@@ -148,9 +148,7 @@ impl Controller {
         }
         let ready = self.checks.prepare(&effective(&config, &overlay), reread)?;
         let target = self.target(&config, &overlay)?;
-        let new_numbers = TablesRecord::new(&target, &self.health)
-            != TablesRecord::new(self.applied.tables(), &self.health);
-        if new_numbers {
+        if !target.has_numbers_of(self.applied.tables()) {
             self.state.announce(&self.record(&overlay, &target))?;
         }
         match self.applied.change(&target) {

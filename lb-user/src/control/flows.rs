@@ -67,6 +67,7 @@ impl Controller {
     /// Names of the services and of the backends that are there, by number.
     pub(super) fn names(&self) -> Names {
         let tables = self.applied.tables();
+        let serving = tables.serving();
         let mut names = Names::default();
         for service in &self.config.services {
             let Some(entry) = tables.services.get(&service_key(service.address())) else {
@@ -74,8 +75,8 @@ impl Controller {
             };
             names.0.insert(entry.id, service.name.clone());
             for backend in self.overlay.backends(service) {
-                let id = tables.backend_at(entry.id, backend.socket().into());
-                names.1.extend(id.map(|id| (id, backend.name)));
+                let id = serving.get(&(entry.id, backend.socket().into()));
+                names.1.extend(id.map(|id| (*id, backend.name)));
             }
         }
         names

@@ -1,9 +1,6 @@
 //! From what should be to the contents of the tables: gives out the numbers.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    ops::Range,
-};
+use std::{collections::BTreeSet, ops::Range};
 
 use lb_common::{
     backend::{
@@ -83,12 +80,7 @@ pub fn tables(old: &Tables, desired: &Desired, health: &Health) -> Result<Tables
         next: old.next,
         ..Tables::default()
     };
-    let known: BTreeMap<(u32, Endpoint), u32> = old
-        .backends
-        .iter()
-        .filter(|(_, backend)| backend.flags & FORWARD != 0)
-        .map(|(id, backend)| ((backend.service, Endpoint::of(backend)), *id))
-        .collect();
+    let known = old.serving();
     let mut taken = new.brokers.values().map(|broker| broker.first_peer / MAX_SOURCES).collect();
     for service in &desired.services {
         let id = service_id(old, &mut new, service)?;

@@ -109,11 +109,12 @@ impl Controller {
         let shares = spec.map_or_else(BTreeMap::new, |spec| ring::slots(&spec.members));
         let checks: HashMap<u32, Snapshot> =
             self.checks.checker().snapshot().into_iter().map(|s| (s.backend, s)).collect();
+        let serving = tables.serving();
         let numbered: Vec<(u32, Backend)> = self
             .overlay
             .backends(service)
             .into_iter()
-            .filter_map(|b| Some((tables.backend_at(id?, b.socket().into())?, b)))
+            .filter_map(|b| Some((*serving.get(&(id?, b.socket().into()))?, b)))
             .collect();
         let ids: Vec<u32> = numbered.iter().map(|(id, _)| *id).collect();
         let counters = self.applied.datapath().backend_counters(&ids)?;

@@ -1,6 +1,6 @@
 //! What the tables of the data plane hold, as far as the controller writes them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use lb_common::{
     addr::Addr,
@@ -75,6 +75,30 @@ impl Tables {
                 && backend.flags & FORWARD != 0
         });
         found.map(|(id, _)| *id)
+    }
+
+    /// The numbers of all backends that were not removed, by service and broker.
+    #[must_use]
+    pub fn serving(&self) -> HashMap<(u32, Endpoint), u32> {
+        let kept = self.backends.iter().filter(|(_, backend)| backend.flags & FORWARD != 0);
+        kept.map(|(id, backend)| ((backend.service, Endpoint::of(backend)), *id)).collect()
+    }
+
+    /// Whether `other` uses the same numbers for the same things: then the next controller needs
+    /// to know nothing new before the tables become those of `other`.
+    #[must_use]
+    pub fn has_numbers_of(&self, other: &Self) -> bool {
+        let known = |backend: &Backend| Backend { flags: backend.flags & FORWARD, ..*backend };
+        let ids = |tables: &Self| -> Vec<(ServiceKey, u32)> {
+            tables.services.iter().map(|(key, service)| (*key, service.id)).collect()
+        };
+        let mut pairs = self.backends.iter().zip(&other.backends);
+        self.backends.len() == other.backends.len()
+            && pairs.all(|(mine, theirs)| mine.0 == theirs.0 && known(mine.1) == known(theirs.1))
+            && ids(self) == ids(other)
+            && self.brokers == other.brokers
+            && self.sources == other.sources
+            && self.settings.is_some() == other.settings.is_some()
     }
 
     /// The service with this id.

@@ -173,6 +173,28 @@ async fn a_command_that_fails_in_the_tables_is_undone_and_forgotten() {
 }
 
 #[tokio::test]
+async fn a_change_that_was_cut_short_is_completed_by_the_next_controller() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), UNCHECKED);
+    let (mut controller, tables) = fresh(dir.path());
+    let numbers = controller.applied.tables().backends.clone();
+    {
+        // As if killed: neither the rest of the change nor its undoing happens.
+        let mut tables = tables.lock().unwrap();
+        tables.failing = tables.edits + 2..tables.edits + 100;
+    }
+    assert!(controller.add_backend("mqtt", &samples::backend(4)).is_err());
+    drop(controller);
+    tables.lock().unwrap().failing = 0..0;
+    let second = start(dir.path(), &tables, Origin::TakenOver).unwrap();
+    assert_eq!(states(&second)[3], ("b4".into(), BackendState::Active));
+    let now = &second.applied.tables().backends;
+    assert!(numbers.iter().all(|(id, backend)| now.get(id) == Some(backend)));
+    let held = tables.lock().unwrap().backends.clone();
+    assert_eq!(&held, now, "nothing else is left in the tables");
+}
+
+#[tokio::test]
 async fn a_removed_backend_loses_its_flows_and_a_drained_one_keeps_them() {
     let dir = tempfile::tempdir().unwrap();
     write(dir.path(), UNCHECKED);
