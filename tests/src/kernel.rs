@@ -1,7 +1,13 @@
 //! The XDP program in the kernel, fed by `BPF_PROG_TEST_RUN` in a network that answers its route
 //! look-ups as the golden conversations expect.
 
-use std::{collections::BTreeMap, fmt::Write as _, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    env,
+    fmt::Write as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail, ensure};
 use aya::{
@@ -28,10 +34,11 @@ use crate::netns::Namespace;
 /// `BPF_F_MMAPABLE`: the port tables are made as the controller makes them.
 const MMAPABLE: u32 = 1 << 10;
 
-/// The object that is checked in beside its sources.
+/// The object that is checked in beside its sources, or the one that `MQLB_XDP_OBJECT` names.
 #[must_use]
 pub fn object() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../lb-ebpf/object/mqlb-xdp.o")
+    let checked_in = Path::new(env!("CARGO_MANIFEST_DIR")).join("../lb-ebpf/object/mqlb-xdp.o");
+    env::var_os("MQLB_XDP_OBJECT").map_or(checked_in, PathBuf::from)
 }
 
 /// The program, its maps, and the network it looks its routes up in.

@@ -66,6 +66,11 @@ fn check(root: &Path) -> Result<()> {
     )
 }
 
+/// Why this machine has no compiler for the XDP program; `None` if it has one.
+pub fn cannot_build() -> Option<String> {
+    compiler::find(linker::LLVM).err().map(|error| error.to_string())
+}
+
 /// Builds the object and strips it.
 pub fn build(root: &Path) -> Result<Vec<u8>> {
     let target_dir = root.join("target");

@@ -6,6 +6,7 @@ mod compiler;
 mod elf;
 mod linker;
 mod sources;
+mod test;
 mod workspace;
 
 use clap::Parser;
@@ -16,10 +17,13 @@ use clap::Parser;
 enum Task {
     /// Build the XDP program and store it beside its sources.
     BuildEbpf(build_ebpf::Options),
+    /// Run all tests, on a freshly built XDP program; installs what they need.
+    Test(test::Options),
 }
 
 fn main() -> anyhow::Result<()> {
     match Task::parse() {
         Task::BuildEbpf(options) => build_ebpf::run(&options),
+        Task::Test(options) => test::run(&options),
     }
 }

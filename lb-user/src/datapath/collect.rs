@@ -70,14 +70,12 @@ fn pass(
     mut named: Option<&mut Named>,
 ) -> Result<Pass, DatapathError> {
     let mut pass = Pass::default();
-    let mut gone = Vec::new();
+    let mut gone = Gone::new(table, known, stage, now);
     table.visit(|keys, flows| {
-        gone.clear();
         for (key, flow) in keys.iter().zip(flows) {
             let place = known.place(flow);
             let over = sweep::is_over(flow, now, known.settings.closed_ticks);
-            if over && release(known, place, key, flow, stage, now) {
-                gone.push(*key);
+            if over && gone.add(key, flow, place) {
                 if !flow.is_closed() {
                     *pass.expired.entry(flow.backend()).or_default() += 1;
                 }
@@ -91,29 +89,9 @@ fn pass(
                 named.note(peer, index);
             }
         }
-        table.remove_batch(&gone).map(drop)
+        gone.remove()
     })?;
     Ok(pass)
-}
-
-/// Lets the port of an entry rest; whether the entry may be removed now.
-///
-/// The port comes first: who takes it away removes the entry, the fast path or this one, and a
-/// crash in between leaves an entry that the next pass finds.
-fn release(
-    known: &Known,
-    place: Option<(u32, usize)>,
-    key: &FlowKey,
-    flow: &Flow,
-    stage: Stage,
-    now: u32,
-) -> bool {
-    let Some(port) = place.and_then(|place| known.port(place)) else { return true };
-    match sweep::claim(&PortState::read(port), key, flow, stage, now) {
-        Claim::Own(owner) => sweep::rest(port, owner, now),
-        Claim::Lost => true,
-        Claim::Leaving => false,
-    }
 }
 
 /// Removes every entry of `backend` and lets its ports rest.
@@ -123,35 +101,75 @@ pub(super) fn purge(
     backend: u32,
     now: u32,
 ) -> Result<(), DatapathError> {
-    purge_table(&tables.pending, known, backend, Stage::Handshake, now)?;
-    purge_table(&tables.flows, known, backend, Stage::Connection, now)?;
+    for (table, stage) in [(&tables.pending, Stage::Handshake), (&tables.flows, Stage::Connection)]
+    {
+        let mut gone = Gone::new(table, known, stage, now);
+        table.visit(|keys, flows| {
+            for (key, flow) in keys.iter().zip(flows).filter(|(_, flow)| flow.backend() == backend)
+            {
+                if !gone.add(key, flow, known.place(flow)) {
+                    // Whoever is about to remove it: the number must leave no trace.
+                    gone.keys.push(*key);
+                }
+            }
+            gone.remove()
+        })?;
+    }
     let Some(entry) = known.backends.get(&backend) else { return Ok(()) };
-    // Ports that lost their entry, by a crash for instance: the number must leave no trace.
+    // Ports that lost their entry, by a crash for instance.
     for port in known.ports_of(entry).flat_map(|table| table.iter()) {
         let owner = port.owner();
-        if owner.has(port_flags::CLAIMED) && owner.backend() == backend {
-            sweep::rest(port, owner, now);
+        if owner.has(port_flags::CLAIMED) && owner.backend() == backend && sweep::take(port, owner)
+        {
+            port.rest(now);
         }
     }
     Ok(())
 }
 
-fn purge_table(
-    table: &Table<FlowKey, Flow>,
-    known: &Known,
-    backend: u32,
+/// Entries on their way out.
+///
+/// First their ports are taken from them: who takes a port removes the entry, the fast path or
+/// this one. Then the entries are removed, and only then the ports rest. A crash in between leaves
+/// entries and ports that the next pass finds, and never a port that two flows use.
+struct Gone<'a> {
+    table: &'a Table<FlowKey, Flow>,
+    known: &'a Known,
     stage: Stage,
     now: u32,
-) -> Result<(), DatapathError> {
-    let mut gone = Vec::new();
-    table.visit(|keys, flows| {
-        gone.clear();
-        for (key, flow) in keys.iter().zip(flows) {
-            if flow.backend() == backend {
-                release(known, known.place(flow), key, flow, stage, now);
-                gone.push(*key);
+    keys: Vec<FlowKey>,
+    ports: Vec<&'a Port>,
+}
+
+impl<'a> Gone<'a> {
+    const fn new(
+        table: &'a Table<FlowKey, Flow>,
+        known: &'a Known,
+        stage: Stage,
+        now: u32,
+    ) -> Self {
+        Self { table, known, stage, now, keys: Vec::new(), ports: Vec::new() }
+    }
+
+    /// Takes the port from an entry, which is removed then; false if the fast path does it.
+    fn add(&mut self, key: &FlowKey, flow: &Flow, place: Option<(u32, usize)>) -> bool {
+        if let Some(port) = place.and_then(|place| self.known.port(place)) {
+            match sweep::claim(&PortState::read(port), key, flow, self.stage, self.now) {
+                Claim::Own(owner) if sweep::take(port, owner) => self.ports.push(port),
+                Claim::Own(_) | Claim::Leaving => return false,
+                Claim::Lost => {}
             }
         }
-        table.remove_batch(&gone).map(drop)
-    })
+        self.keys.push(*key);
+        true
+    }
+
+    fn remove(&mut self) -> Result<(), DatapathError> {
+        self.table.remove_batch(&self.keys)?;
+        self.keys.clear();
+        for port in self.ports.drain(..) {
+            port.rest(self.now);
+        }
+        Ok(())
+    }
 }

@@ -2,8 +2,8 @@
 
 use aya::include_bytes_aligned;
 
-/// The ELF object that `cargo xtask build-ebpf` made of `lb-ebpf`.
-pub(super) const OBJECT: &[u8] = include_bytes_aligned!("../../../lb-ebpf/object/mqlb-xdp.o");
+/// The ELF object that `cargo xtask build-ebpf` made of `lb-ebpf` (the build script knows where).
+pub(super) const OBJECT: &[u8] = include_bytes_aligned!(env!("MQLB_XDP_OBJECT"));
 
 /// Name of the program in the object.
 pub(super) const PROGRAM: &str = "mqlb";

@@ -60,7 +60,8 @@ impl Suspects {
                 found += 1;
             } else if owner.has(port_flags::CLAIMED) && !named.has(peer, index) {
                 let suspect = (peer, index, identity(owner));
-                if self.0.contains(&suspect) && sweep::rest(port, owner, now) {
+                if self.0.contains(&suspect) && sweep::take(port, owner) {
+                    port.rest(now);
                     found += 1;
                 } else {
                     next.0.insert(suspect);

@@ -62,17 +62,15 @@ pub(super) fn claim(port: &PortState, key: &FlowKey, flow: &Flow, stage: Stage, 
     if is_ours && !was_left { Claim::Own(owner) } else { Claim::Lost }
 }
 
-/// The owner of a port between the moment it is taken from its flow and the moment it rests: not
-/// free, not claimed, and not resting since some tick of long ago.
+/// The owner of a port from the moment it is taken from its flow until it rests: not claimed, and
+/// not to be claimed before the entry of the flow is removed.
 const TAKEN: Owner = Owner(port_flags::CLIENT_FIN | port_flags::BROKER_FIN);
 
-/// Takes `port` from `owner` and lets it rest from tick `now` on; whether it was still `owner`'s.
-pub(super) fn rest(port: &Port, owner: Owner, now: u32) -> bool {
-    let taken = port.take(owner, TAKEN);
-    if taken {
-        port.rest(now);
-    }
-    taken
+/// Takes `port` from `owner`; whether it was still `owner`'s. The entry of the flow is removed next,
+/// and only then the port may rest: a crash in between leaves a port that nobody uses, never one
+/// that two flows use.
+pub(super) fn take(port: &Port, owner: Owner) -> bool {
+    port.take(owner, TAKEN)
 }
 
 /// Whether the port is in a state that only a crash or a lost race leaves behind: taken and never
@@ -160,26 +158,14 @@ mod tests {
     }
 
     #[test]
-    fn a_port_is_rested_only_for_the_owner_that_was_read() {
+    fn a_port_is_taken_only_from_the_owner_that_was_read() {
         let port = Port::default();
         let owner = Owner::claimed(7, PORT);
         assert!(port.take(Owner::FREE, owner));
         port.set(port_flags::PROMOTED);
-        assert!(!rest(&port, owner, 500));
-        assert!(rest(&port, Owner(owner.0 | port_flags::PROMOTED), 500));
-        assert!(port.owner().has(port_flags::RESTING));
-        assert_eq!(port.resting_since(), 500);
-    }
-
-    #[test]
-    fn a_port_is_taken_until_it_has_rested() {
-        let port = Port::default();
-        assert!(!is_taken(&port, 500, 10));
-        assert!(port.take(Owner::FREE, Owner::claimed(7, PORT)));
-        assert!(is_taken(&port, 500, 10));
-        port.rest(500);
-        assert!(is_taken(&port, 510, 10));
-        assert!(!is_taken(&port, 511, 10));
+        assert!(!take(&port, owner));
+        assert!(take(&port, Owner(owner.0 | port_flags::PROMOTED)));
+        assert!(!port.owner().has(port_flags::CLAIMED | port_flags::RESTING));
     }
 
     #[test]

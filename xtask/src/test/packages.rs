@@ -1,0 +1,73 @@
+//! Debian packages that the tests need.
+
+use std::{env, path::PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use super::Privilege;
+
+/// A program or file, and the package that brings it.
+type Package = (&'static str, &'static str);
+
+/// What the tests in network namespaces run.
+pub const FOR_TESTS: &[Package] = &[("ip", "iproute2"), ("mosquitto", "mosquitto")];
+
+/// A compiler that builds for BPF.
+pub const FOR_BPF: &[Package] = &[
+    ("/usr/bin/rustc", "rustc-web"),
+    ("/usr/bin/cargo", "cargo-web"),
+    ("/usr/lib/rustlib/src/rust/library/core", "rust-web-src"),
+];
+
+/// Installs what is missing of `packages`, if it may and can; returns what is missing then.
+pub fn provide(
+    packages: &[Package],
+    privilege: Privilege,
+    install: bool,
+) -> Result<Vec<&'static str>> {
+    let missing = missing(packages);
+    if missing.is_empty() || !install || privilege == Privilege::User || !installed("apt-get") {
+        return Ok(missing);
+    }
+    println!("installing {}", missing.join(", "));
+    // The lists of a fresh image are empty or old.
+    if apt_get(privilege, &["update"]).is_err() {
+        eprintln!("apt-get update failed; trying with the lists there are");
+    }
+    let arguments = [&["install", "-y", "--no-install-recommends"], missing.as_slice()].concat();
+    apt_get(privilege, &arguments)?;
+    Ok(self::missing(packages))
+}
+
+fn missing(packages: &[Package]) -> Vec<&'static str> {
+    packages.iter().filter(|(file, _)| !installed(file)).map(|(_, package)| *package).collect()
+}
+
+/// Whether this program is to be found, or this absolute path exists.
+pub fn installed(name: &str) -> bool {
+    let path = env::var_os("PATH").unwrap_or_default();
+    // Programs of the administrator are not on every user's path.
+    let places = env::split_paths(&path).chain(["/usr/sbin", "/sbin"].map(PathBuf::from));
+    // `join` with an absolute path is that path.
+    places.into_iter().any(|place| place.join(name).exists())
+}
+
+fn apt_get(privilege: Privilege, arguments: &[&str]) -> Result<()> {
+    let status = privilege
+        .command("apt-get", &[("DEBIAN_FRONTEND", "noninteractive".as_ref())])
+        .args(arguments)
+        .status()
+        .context("run apt-get")?;
+    if status.success() { Ok(()) } else { bail!("apt-get {}: {status}", arguments.join(" ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_is_found_by_name_and_a_file_by_path() {
+        assert!(installed("sh") && installed("/proc/self"));
+        assert!(!installed("no-such-program") && !installed("/no/such/file"));
+    }
+}
