@@ -157,13 +157,14 @@ fn turns(members: &[Member]) -> Vec<u32> {
 }
 
 /// Slots of each member: its exact share rounded down, at least 1; what is left over goes to those
-/// that lost most by rounding. If minimum shares overdrew the ring, the largest pay.
+/// that lost most by rounding (a share below 1 was rounded up, and has lost nothing). If minimum shares overdrew the ring, the largest pay.
 fn quotas(members: &[Member]) -> Vec<u32> {
     let total = total_weight(members).max(1);
     let scaled = |member: &Member| u64::from(member.weight.max(1)) * SLOTS as u64;
     let mut quotas: Vec<u32> =
         members.iter().map(|m| ((scaled(m) / total) as u32).max(1)).collect();
-    let mut by_loss: Vec<usize> = (0..members.len()).collect();
+    let mut by_loss: Vec<usize> =
+        (0..members.len()).filter(|&i| scaled(&members[i]) >= total).collect();
     by_loss.sort_by_key(|&i| std::cmp::Reverse(scaled(&members[i]) % total));
     let given: usize = quotas.iter().map(|quota| *quota as usize).sum();
     for &member in by_loss.iter().cycle().take(SLOTS.saturating_sub(given)) {

@@ -44,6 +44,14 @@ fn assert_shares(members: &[Member], seed: Seed) {
 }
 
 #[test]
+fn a_member_whose_share_is_less_than_a_slot_gets_one_and_no_more() {
+    let members: Vec<Member> =
+        (0..74).map(|number| member(number, if number == 0 { 1 } else { 1000 })).collect();
+    assert_shares(&members, SEED);
+    assert_eq!(slots(&members)[&0], 1);
+}
+
+#[test]
 fn removing_any_one_of_100_backends_moves_at_most_2_percent_of_the_other_slots() {
     let members = equal(100);
     let before = build(&members, SEED);
