@@ -67,10 +67,10 @@ pub(super) enum Command {
                             mqlb explain '[2001:db8::7]:40000' '[2001:db8::10]:1883'")]
     Explain {
         /// Address and port of the client
-        #[arg(value_name = "CLIENT:PORT")]
+        #[arg(value_name = "CLIENT:PORT", value_parser = socket)]
         client: SocketAddr,
         /// Address and port that it connects to
-        #[arg(value_name = "VIP:PORT")]
+        #[arg(value_name = "VIP:PORT", value_parser = socket)]
         vip: SocketAddr,
     },
     /// Take the data plane off all interfaces: every connection through it ends
@@ -155,7 +155,8 @@ A drained backend stays drained, over restarts and reloads, until `mqlb backend 
         #[arg(long)]
         wait: bool,
         /// Wait at most so long, such as 30s or 2h; fail if there are connections left
-        #[arg(long, requires = "wait", value_parser = humantime::parse_duration)]
+        #[arg(long, requires = "wait", value_name = "DURATION",
+              value_parser = humantime::parse_duration)]
         timeout: Option<Duration>,
     },
     /// Give a drained backend new connections again
@@ -261,6 +262,11 @@ impl FromStr for Place {
         })?;
         Ok(Self { address, port: None })
     }
+}
+
+fn socket(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse()
+        .map_err(|_| "address and port are written 198.51.100.7:40000 or [2001:db8::7]:40000")
 }
 
 fn weight(text: &str) -> Result<Weight, String> {

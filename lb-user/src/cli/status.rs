@@ -17,6 +17,7 @@ fn render(status: &Status, colour: bool) -> String {
     let mut text = String::new();
     let uptime = humantime::format_duration(Duration::from_secs(status.uptime_s));
     let tables = &status.tables;
+    let open: u64 = status.services.iter().map(|service| service.traffic.open).sum();
     // Writing to a String cannot fail.
     let _ = writeln!(text, "mqlb {}, process {}, up {uptime}", status.version, status.pid);
     let _ = writeln!(text, "configuration  {}", status.config);
@@ -26,10 +27,14 @@ fn render(status: &Status, colour: bool) -> String {
     let _ = writeln!(text, "interfaces     {}", status.interfaces.join(", "));
     let _ = writeln!(
         text,
-        "connections    {} of {}, handshakes {} of {}",
-        tables.flows, tables.flows_limit, tables.pending, tables.pending_limit
+        "connections    {open} open; table: {} of {}, handshakes {} of {}, backends {} of {}",
+        tables.flows,
+        tables.flows_limit,
+        tables.pending,
+        tables.pending_limit,
+        tables.backends,
+        tables.backends_limit
     );
-    let _ = writeln!(text, "backends       {} of {}", tables.backends, tables.backends_limit);
     for (title, actions) in [
         ("forwarded", &[Action::Forward][..]),
         ("refused", &[Action::Reset]),

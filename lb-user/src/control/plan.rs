@@ -27,6 +27,11 @@ pub enum Trust {
 pub fn plan(old: &Tables, new: &Tables, trust: Trust) -> Vec<Edit> {
     let changed = |same: bool| !same || trust == Trust::Rewrite;
     let mut edits = Vec::new();
+    let settings = new.settings.filter(|_| changed(old.settings == new.settings));
+    if old.settings.is_none() {
+        // Tables of source ports belong to a range of ports: that must be known first.
+        edits.extend(settings.map(Edit::PutSettings));
+    }
     for (number, address) in (0..).zip(&new.sources) {
         if changed(old.sources.get(number as usize) == Some(address)) {
             edits.push(Edit::PutSource { number, source: Source { address: *address } });
@@ -37,8 +42,9 @@ pub fn plan(old: &Tables, new: &Tables, trust: Trust) -> Vec<Edit> {
             edits.push(Edit::PutPeer { key: *key, peer: *peer });
         }
     }
-    if let Some(settings) = new.settings.filter(|_| changed(old.settings == new.settings)) {
-        edits.push(Edit::PutSettings(settings));
+    if old.settings.is_some() {
+        // They say how many source addresses there are: with them those are used.
+        edits.extend(settings.map(Edit::PutSettings));
     }
     for (id, backend) in &new.backends {
         let before = old.backends.get(id);
