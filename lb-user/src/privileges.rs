@@ -2,9 +2,13 @@
 //!
 //! docs/privileges.md says which capability is needed when, and how that was found.
 
-use std::{fs, io};
+use std::{
+    fs, io,
+    time::{Duration, Instant},
+};
 
 use caps::{CapSet, Capability, CapsHashSet};
+use rustix::thread::set_no_new_privs;
 
 /// What the controller still uses while it runs, where it had it: tables (`CAP_BPF`); attaching to
 /// another interface after a reload, and VIPs (`CAP_NET_ADMIN`); announcing VIPs (`CAP_NET_RAW`);
@@ -19,12 +23,12 @@ const KEPT: [Capability; 4] = [
 /// Why privileges were not given up.
 #[derive(Debug, thiserror::Error)]
 pub enum PrivilegeError {
-    /// Capabilities belong to threads: the others would keep theirs.
-    #[error("drop capabilities: there are {0} threads already")]
+    /// Not every thread has given up its own.
+    #[error("drop capabilities: {0} other threads keep theirs")]
     Threads(usize),
-    /// The kernel does not tell how many threads there are.
-    #[error("drop capabilities: count the threads: {0}")]
-    Count(#[source] io::Error),
+    /// The kernel does not tell which threads there are.
+    #[error("drop capabilities: list the threads: {0}")]
+    Threadlist(#[source] io::Error),
     /// The kernel did not take them.
     #[error("drop capabilities: {0}")]
     Capabilities(#[from] caps::errors::CapsError),
@@ -33,19 +37,43 @@ pub enum PrivilegeError {
     NoNewPrivileges(#[source] io::Error),
 }
 
-/// Keeps the capabilities that a running controller needs, out of those it has, and makes sure
-/// that neither it nor what it may start ever gains another. There is no way back.
-///
-/// To be called between attaching and starting the runtime, while there is a single thread.
+/// How long a thread that was just started may take to give up its own.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Drops from the calling thread what a running controller does not need, and then makes sure that
+/// every other thread has done the same with [`drop_from_this_thread`]: capabilities belong to
+/// threads. To be called after attaching.
 pub fn drop_unneeded() -> Result<(), PrivilegeError> {
-    let threads = fs::read_dir("/proc/self/task").map_err(PrivilegeError::Count)?.count();
-    if threads != 1 {
-        return Err(PrivilegeError::Threads(threads));
+    drop_from_this_thread()?;
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let more = threads_with_more()?;
+        if more == 0 {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            return Err(PrivilegeError::Threads(more));
+        }
+        std::thread::sleep(Duration::from_millis(1));
     }
-    drop_from_this_thread()
 }
 
-fn drop_from_this_thread() -> Result<(), PrivilegeError> {
+/// How many threads of this process have capabilities that are not in [`KEPT`].
+fn threads_with_more() -> Result<usize, PrivilegeError> {
+    let mut more = 0;
+    for thread in fs::read_dir("/proc/self/task").map_err(PrivilegeError::Threadlist)? {
+        let thread = thread.map_err(PrivilegeError::Threadlist)?;
+        let id = thread.file_name().to_str().and_then(|name| name.parse().ok());
+        // One that has ended meanwhile has none.
+        let held = caps::read(id, CapSet::Permitted).unwrap_or_default();
+        more += usize::from(held.iter().any(|capability| !KEPT.contains(capability)));
+    }
+    Ok(more)
+}
+
+/// Keeps the capabilities that a running controller needs, out of those the calling thread has,
+/// and makes sure that neither it nor what it starts ever gains another. There is no way back.
+pub fn drop_from_this_thread() -> Result<(), PrivilegeError> {
     let held = caps::read(None, CapSet::Permitted)?;
     let kept: CapsHashSet = KEPT.into_iter().filter(|kept| held.contains(kept)).collect();
     // The bounding set can only be changed with this one, and does not matter without it: with
@@ -58,17 +86,7 @@ fn drop_from_this_thread() -> Result<(), PrivilegeError> {
     caps::set(None, CapSet::Inheritable, &CapsHashSet::new())?;
     caps::set(None, CapSet::Effective, &kept)?;
     caps::set(None, CapSet::Permitted, &kept)?;
-    forbid_new_ones()
-}
-
-fn forbid_new_ones() -> Result<(), PrivilegeError> {
-    // SAFETY: this option takes integers and touches no memory of ours.
-    let result = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(PrivilegeError::NoNewPrivileges(io::Error::last_os_error()))
-    }
+    set_no_new_privs(true).map_err(|error| PrivilegeError::NoNewPrivileges(error.into()))
 }
 
 #[cfg(test)]
@@ -76,12 +94,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn with_several_threads_nothing_is_dropped() {
-        // The test runner has more than one.
-        let before = caps::read(None, CapSet::Permitted).unwrap();
-        let error = std::thread::spawn(drop_unneeded).join().unwrap().unwrap_err();
-        assert!(matches!(error, PrivilegeError::Threads(2..)), "{error}");
-        assert_eq!(caps::read(None, CapSet::Permitted).unwrap(), before);
+    fn a_thread_that_keeps_its_privileges_is_noticed() {
+        // Those of the test runner have theirs.
+        let privileged = !caps::read(None, CapSet::Permitted)
+            .unwrap()
+            .is_subset(&KEPT.into_iter().collect::<CapsHashSet>());
+        let outcome = std::thread::spawn(drop_unneeded).join().unwrap();
+        assert_eq!(matches!(outcome, Err(PrivilegeError::Threads(1..))), privileged);
     }
 
     #[test]

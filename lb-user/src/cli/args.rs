@@ -12,6 +12,7 @@ use crate::config::{
 const EXAMPLES: &str = "\
 Examples:
   mqlb config check /etc/mqlb/mqlb.yaml     what is wrong with the file, if anything
+  mqlb doctor -c /etc/mqlb/mqlb.yaml        what this host lacks, and how to mend it
   mqlb run -c /etc/mqlb/mqlb.yaml           attach, and balance until told otherwise
   mqlb status                               how it is going
   mqlb backend drain mqtt/broker-1 --wait   take a broker out, without disconnecting anybody
@@ -73,6 +74,11 @@ pub(super) enum Command {
         #[arg(value_name = "VIP:PORT", value_parser = socket)]
         vip: SocketAddr,
     },
+    /// Examine this host: what would break forwarding, why, and the command that mends it
+    ///
+    /// Changes nothing. The exit code is 1 if something would break. `mqlb run` examines the host
+    /// too, before it attaches.
+    Doctor(DoctorArgs),
     /// Take the data plane off all interfaces: every connection through it ends
     ///
     /// Removes whatever mqlb ever attached or pinned. Not possible while mqlb runs.
@@ -90,6 +96,16 @@ pub(super) enum Command {
 Signals: SIGTERM and SIGINT end the controller and leave the data plane forwarding; `mqlb detach`
 ends that, too. SIGHUP reloads the configuration file.")]
 pub(super) struct RunArgs {
+    /// Configuration file
+    #[arg(short, long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Attach even if this host is not set up for it (see `mqlb doctor`)
+    #[arg(long)]
+    pub force: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct DoctorArgs {
     /// Configuration file
     #[arg(short, long, value_name = "FILE")]
     pub config: PathBuf,

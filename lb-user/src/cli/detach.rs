@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{Outcome, args::DetachArgs, ask, failure::Failure, output::Output};
-use crate::{api::client::Client, config, datapath::Xdp};
+use crate::{api::client::Client, config, datapath::Xdp, vips};
 
 /// Takes the data plane away.
 pub(super) fn detach(args: &DetachArgs, socket: &Path, output: Output) -> Outcome {
@@ -20,12 +20,19 @@ pub(super) fn detach(args: &DetachArgs, socket: &Path, output: Output) -> Outcom
         let error = format!("mqlb is running: it answers at {}", socket.display());
         return Err(Failure::failed(&error, "end it first: `systemctl stop mqlb`, or SIGTERM"));
     }
+    // First, so that what clients still send does not reach this host's own stack.
+    let released = vips::release().map_err(|error| Failure::failed(&error, "run as root"))?;
     let there = pin_dir.exists();
     Xdp::detach_all(&pin_dir).map_err(|error| Failure::failed(&error, "run as root"))?;
     let done = if there { "detached: nothing is left in" } else { "nothing to detach in" };
     if output.json {
-        output.data(&serde_json::json!({ "detached": there, "pin_dir": pin_dir }))
+        output.data(&serde_json::json!({
+            "detached": there, "pin_dir": pin_dir, "released_vips": released,
+        }))
     } else {
+        for vip in &released {
+            output.text(&format!("released VIP {vip}\n"))?;
+        }
         output.text(&format!("{done} {}\n", pin_dir.display()))
     }
 }

@@ -6,10 +6,13 @@ mod args;
 mod backend;
 mod config;
 mod detach;
+mod doctor;
 mod explain;
 mod failure;
 mod flows;
+mod hold;
 mod logging;
+mod open_files;
 mod output;
 mod reload;
 mod run;
@@ -50,6 +53,7 @@ fn dispatch(args: Args, output: Output) -> Outcome {
     match args.command {
         Command::Run(run) => run::run(&run),
         Command::Config(ConfigCommand::Check { file }) => config::check(&file, output),
+        Command::Doctor(doctor) => doctor::doctor(&doctor, output),
         Command::Detach(detach) => detach::detach(&detach, &args.socket, output),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -2,12 +2,13 @@
 
 use std::{path::PathBuf, sync::Arc, time::Instant};
 
-use super::{Outcome, args::RunArgs, failure::Failure, logging, serve};
+use super::{Outcome, args::RunArgs, doctor, failure::Failure, logging, open_files, serve};
 use crate::{
     config::{self, model::Config},
     control::controller::{Controller, Origin, Start},
     datapath::{self, Xdp},
     health::checker::Checker,
+    privileges,
 };
 
 /// News of the health checks that may wait for the controller.
@@ -20,7 +21,17 @@ pub(super) fn run(args: &RunArgs) -> Outcome {
         .map_err(|error| Failure::wrong(&error, "name the configuration file"))?;
     let config = config::load(&args.config)?;
     logging::start(config.log)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    doctor::before_attaching(&config, args.force)?;
+    open_files::raise();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        // Only this thread attaches; the others never need more.
+        .on_thread_start(|| {
+            if let Err(error) = privileges::drop_from_this_thread() {
+                tracing::error!(%error, "a thread keeps its privileges");
+            }
+        })
+        .build();
     let runtime =
         runtime.map_err(|error| Failure::failed(&error, "this machine is short of resources"))?;
     runtime.block_on(async {
@@ -30,8 +41,16 @@ pub(super) fn run(args: &RunArgs) -> Outcome {
         let checker = Arc::new(Checker::new(events));
         // Nothing else runs yet that this could block.
         let controller = begin(config, file, checker)?;
+        give_up_privileges()?;
         tracing::info!(took_ms = began.elapsed().as_millis(), "balancing");
         serve::until_told(controller, news, doors).await
+    })
+}
+
+/// Before the controller gets its thread, which then has no more than this one.
+fn give_up_privileges() -> Outcome {
+    privileges::drop_unneeded().map_err(|error| {
+        Failure::failed(&error, "forwarding goes on without a controller; this is a bug in mqlb")
     })
 }
 

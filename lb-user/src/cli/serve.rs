@@ -9,7 +9,7 @@ use tokio::{
     sync::mpsc,
 };
 
-use super::{Outcome, failure::Failure};
+use super::{Outcome, failure::Failure, hold};
 use crate::{
     api::{server, socket},
     config::model::Config,
@@ -68,6 +68,7 @@ pub(super) async fn until_told(
     if let Some(metrics) = metrics {
         tokio::spawn(axum::serve(metrics, server::observer(handle.clone())).into_future());
     }
+    tokio::spawn(hold::keep(handle.clone()));
     tell_systemd(&[NotifyState::Ready]);
     tokio::pin!(ended);
     loop {

@@ -131,6 +131,12 @@ impl Controller {
         Ok(controller)
     }
 
+    /// The configuration that was applied last.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
     /// Makes the tables as `config` with the changes of `overlay` says, or leaves everything as it
     /// is. `reread` is whether files that health checks need are read again.
     ///

@@ -100,7 +100,7 @@ impl StartError {
 /// The line that follows an error that more privileges would mend.
 pub(super) fn hint(error: &io::Error) -> &'static str {
     if error.raw_os_error() == Some(libc::EPERM) {
-        "\nhint: run as root, or with CAP_BPF and CAP_NET_ADMIN (and CAP_SYS_ADMIN to mount a bpffs)"
+        "\nhint: run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON (and CAP_SYS_ADMIN to mount a bpffs)"
     } else {
         ""
     }

@@ -4,10 +4,10 @@
 //! Everything is pinned, so that the fast path neither notices when the controller ends nor when
 //! another takes over (see `pins`).
 //!
-//! Privileges: `CAP_BPF` for maps and programs, `CAP_NET_ADMIN` to load and attach XDP, and the
-//! right to write in the directory of the pins. `CAP_PERFMON` besides them spares the program the
-//! verifier's measures against speculation, which cost time per packet; `CAP_SYS_ADMIN` is needed
-//! only to mount a bpffs, or to name a foreign XDP program. The kernel must be 5.12 or newer.
+//! Privileges: `CAP_BPF` for maps and programs, `CAP_NET_ADMIN` to load and attach XDP,
+//! `CAP_PERFMON` for pointer arithmetic that the verifier forbids without, and the right to write in
+//! the directory of the pins. `CAP_SYS_ADMIN` is needed only to mount a bpffs, or to name a foreign
+//! XDP program. The kernel must be 5.18 or newer (`bpf_xdp_get_buff_len`).
 
 mod attach;
 mod batch;

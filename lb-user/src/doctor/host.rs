@@ -18,6 +18,8 @@ pub struct Host {
     pub page_bytes: u32,
     /// All interfaces.
     pub interfaces: Vec<Interface>,
+    /// `net.ipv4.ip_forward`.
+    pub ipv4_forwarding: Option<bool>,
     /// `net.ipv6.conf.all.forwarding`; `None` without IPv6.
     pub ipv6_forwarding: Option<bool>,
     /// `net.ipv4.ip_local_port_range`.

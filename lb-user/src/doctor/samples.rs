@@ -29,6 +29,7 @@ pub(super) fn well() -> (Config, Host) {
         kernel: Some(KernelVersion { major: 6, minor: 1 }),
         page_bytes: 4096,
         interfaces: ["eth0", "eth1", "lo"].map(interface).into(),
+        ipv4_forwarding: Some(true),
         ipv6_forwarding: Some(true),
         ephemeral_ports: PortRange::new(32_768, 60_999),
         reserved_ports: Vec::new(),

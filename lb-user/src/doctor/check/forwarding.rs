@@ -13,7 +13,7 @@ pub(super) fn check(config: &Config, host: &Host) -> Vec<Finding> {
     let mut findings = Vec::new();
     for interface in interfaces(config, host) {
         if uses_ipv4(config) {
-            findings.extend(ipv4(interface));
+            findings.extend(ipv4(interface, host));
         }
         if uses_ipv6(config) {
             findings.extend(ipv6(interface, host));
@@ -25,13 +25,18 @@ pub(super) fn check(config: &Config, host: &Host) -> Vec<Finding> {
     findings
 }
 
-fn ipv4(interface: &Interface) -> Option<Finding> {
+fn ipv4(interface: &Interface, host: &Host) -> Option<Finding> {
     let name = &interface.name;
     match interface.ipv4 {
         Some(settings) if settings.forwarding => None,
         Some(_) => Some(
             Finding::error(CHECK, format!("{name} does not forward IPv4"), WHY)
-                .mend("sysctl -w net.ipv4.ip_forward=1"),
+                // Where it is 1 already, setting it to 1 reaches no interface.
+                .mend(if host.ipv4_forwarding == Some(true) {
+                    sysctl("ipv4", name, "forwarding", "1")
+                } else {
+                    "sysctl -w net.ipv4.ip_forward=1".to_owned()
+                }),
         ),
         None => Some(Finding::error(CHECK, format!("{name} has no IPv4"), WHY)),
     }
@@ -90,6 +95,10 @@ mod tests {
         assert_eq!(findings[0].what, "eth0 does not forward IPv6");
         assert_eq!(findings[0].mend.as_deref(), Some("sysctl -w net/ipv6/conf/eth0/forwarding=1"));
         assert_eq!(findings[1].what, "eth1 does not forward IPv4");
+        assert_eq!(findings[1].mend.as_deref(), Some("sysctl -w net/ipv4/conf/eth1/forwarding=1"));
+        host.ipv4_forwarding = Some(false);
+        let mend = check(&config, &host)[1].mend.clone();
+        assert_eq!(mend.as_deref(), Some("sysctl -w net.ipv4.ip_forward=1"));
     }
 
     #[test]

@@ -7,7 +7,9 @@ const CHECK: &str = "kernel";
 
 /// The newest thing the program needs is the helper `bpf_xdp_get_buff_len`. Older ones are XDP
 /// links (5.9), `bpf_ktime_get_coarse_ns` (5.11) and atomic operations that return a value (5.12).
-pub const MINIMUM: KernelVersion = KernelVersion { major: 5, minor: 18 };
+const MINIMUM: KernelVersion = KernelVersion { major: 5, minor: 18 };
+/// The oldest one that mqlb is tested on.
+const TESTED: KernelVersion = KernelVersion { major: 6, minor: 1 };
 
 pub(super) fn check(_: &Config, host: &Host) -> Vec<Finding> {
     vec![match host.kernel {
@@ -22,6 +24,11 @@ pub(super) fn check(_: &Config, host: &Host) -> Vec<Finding> {
             format!("the XDP program needs Linux {MINIMUM} or newer"),
         )
         .mend("apt-get install linux-image-amd64 && reboot"),
+        Some(kernel) if kernel < TESTED => Finding::warning(
+            CHECK,
+            format!("the kernel is Linux {kernel}"),
+            format!("mqlb is tested on Linux {TESTED} and newer: the verifier may think otherwise"),
+        ),
         Some(kernel) => Finding::ok(CHECK, format!("Linux {kernel}")),
     }]
 }
@@ -39,7 +46,7 @@ mod tests {
         host.kernel = Some(KernelVersion { major: 5, minor: 17 });
         assert_eq!(check(&config, &host)[0].severity, Severity::Error);
         host.kernel = Some(KernelVersion { major: 5, minor: 18 });
-        assert_eq!(check(&config, &host)[0].severity, Severity::Ok);
+        assert_eq!(check(&config, &host)[0].severity, Severity::Warning);
         host.kernel = Some(KernelVersion { major: 6, minor: 1 });
         assert_eq!(check(&config, &host)[0].severity, Severity::Ok);
     }

@@ -1,4 +1,4 @@
-//! Is the process allowed to do what it must?
+//! Is the process allowed to do what it must? docs/privileges.md says what each is for.
 
 use super::super::{Finding, Host, PinDirectory};
 use crate::config::model::Config;
@@ -6,39 +6,24 @@ use crate::config::model::Config;
 const CHECK: &str = "capabilities";
 
 pub(super) fn check(config: &Config, host: &Host) -> Vec<Finding> {
-    let missing = |name: &str| !host.capabilities.contains(name);
-    let lacking: Vec<&str> =
-        needed(config, host).into_iter().filter(|name| missing(name)).collect();
-    let mut findings = Vec::new();
-    if !lacking.is_empty() {
-        findings.push(
-            Finding::error(
-                CHECK,
-                format!("{} missing", lacking.join(" and ")),
-                "the kernel would refuse to load the program, to attach it or to hold the VIPs",
-            )
-            .mend("run mqlb as root, or as the unit packaging/mqlb.service does"),
-        );
+    let missing = |name: &&str| !host.capabilities.contains(*name);
+    let lacking: Vec<&str> = needed(config, host).into_iter().filter(missing).collect();
+    if lacking.is_empty() {
+        return vec![Finding::ok(CHECK, "all capabilities that mqlb needs")];
     }
-    if missing("CAP_PERFMON") {
-        findings.push(
-            Finding::warning(
-                CHECK,
-                "CAP_PERFMON missing",
-                "the verifier then guards the program against speculation, which costs time per \
-                 packet, and may refuse it",
-            )
-            .mend("run mqlb as root, or as the unit packaging/mqlb.service does"),
-        );
-    }
-    if findings.is_empty() {
-        findings.push(Finding::ok(CHECK, "all capabilities that mqlb needs"));
-    }
-    findings
+    vec![
+        Finding::error(
+            CHECK,
+            format!("{} missing", lacking.join(" and ")),
+            "the kernel would refuse to load the program, to attach it or to hold the VIPs",
+        )
+        .mend("run mqlb as root, or as the unit packaging/mqlb.service does"),
+    ]
 }
 
 fn needed(config: &Config, host: &Host) -> Vec<&'static str> {
-    let mut needed = vec!["CAP_BPF", "CAP_NET_ADMIN"];
+    // Without CAP_PERFMON the verifier refuses pointer arithmetic that the program needs.
+    let mut needed = vec!["CAP_BPF", "CAP_NET_ADMIN", "CAP_PERFMON"];
     if config.hold_vips {
         needed.push("CAP_NET_RAW");
     }
@@ -59,10 +44,11 @@ mod tests {
     fn a_missing_capability_is_named() {
         let (config, mut host) = samples::well();
         host.capabilities.remove("CAP_BPF");
+        host.capabilities.remove("CAP_PERFMON");
         let findings = check(&config, &host);
         assert_eq!(findings.len(), 1);
         assert_eq!(findings[0].severity, Severity::Error);
-        assert_eq!(findings[0].what, "CAP_BPF missing");
+        assert_eq!(findings[0].what, "CAP_BPF and CAP_PERFMON missing");
     }
 
     #[test]
@@ -75,9 +61,11 @@ mod tests {
     }
 
     #[test]
-    fn without_perfmon_it_is_a_matter_of_speed() {
+    fn only_who_has_to_mount_a_bpffs_needs_to_be_an_administrator() {
         let (config, mut host) = samples::well();
-        host.capabilities.remove("CAP_PERFMON");
-        assert_eq!(check(&config, &host)[0].severity, Severity::Warning);
+        host.capabilities.remove("CAP_SYS_ADMIN");
+        assert_eq!(check(&config, &host)[0].severity, Severity::Ok);
+        host.pins = PinDirectory::Other("/sys/fs/bpf".into());
+        assert_eq!(check(&config, &host)[0].severity, Severity::Error);
     }
 }

@@ -8,6 +8,8 @@ mod xdp_features;
 
 use std::{collections::BTreeSet, io};
 
+use rustix::process::{Resource, getrlimit};
+
 use super::{Host, KernelVersion, PinDirectory};
 use crate::{config::model::Config, datapath, netlink::Netlink};
 
@@ -21,8 +23,9 @@ pub fn gather(config: &Config) -> io::Result<Host> {
     let routes = routes::to_brokers(&mut netlink, config, &interfaces);
     Ok(Host {
         kernel: sysctl::text("kernel/osrelease").and_then(|text| KernelVersion::parse(&text)),
-        page_bytes: page_bytes(),
+        page_bytes: rustix::param::page_size() as u32,
         interfaces,
+        ipv4_forwarding: sysctl::flag("net/ipv4/ip_forward"),
         ipv6_forwarding: sysctl::flag("net/ipv6/conf/all/forwarding"),
         ephemeral_ports: sysctl::ports("net/ipv4/ip_local_port_range"),
         reserved_ports: sysctl::port_list("net/ipv4/ip_local_reserved_ports"),
@@ -46,17 +49,8 @@ fn capabilities() -> BTreeSet<String> {
     held.into_iter().map(|capability| capability.to_string()).collect()
 }
 
-fn page_bytes() -> u32 {
-    const USUAL: u32 = 4096;
-    // SAFETY: the call takes an integer and touches no memory of ours.
-    let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-    u32::try_from(bytes).unwrap_or(USUAL)
-}
-
 /// The hard limit of open files; the controller raises the soft one to it.
 fn open_files() -> u64 {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: `limit` is valid for writes of its type.
-    let result = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
-    if result == 0 { limit.rlim_max } else { u64::MAX }
+    // No limit at all is a large one.
+    getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX)
 }
