@@ -25,4 +25,4 @@ pub mod xdp;
 
 mod requirements;
 
-pub use requirements::{exclusive, require_root};
+pub use requirements::{exclusive, raise_open_files, require_root};

@@ -34,7 +34,7 @@ pub fn require_root() {
 }
 
 /// Raises the soft limit of open files to the hard one, also for the programs started later.
-fn raise_open_files() {
+pub fn raise_open_files() {
     if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
         let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     }
