@@ -3,6 +3,7 @@
 
 mod build_ebpf;
 mod compiler;
+mod demo;
 mod elf;
 mod linker;
 mod sources;
@@ -19,11 +20,13 @@ enum Task {
     BuildEbpf(build_ebpf::Options),
     /// Run all tests, on a freshly built XDP program; installs what they need.
     Test(test::Options),
+    Demo(demo::Options),
 }
 
 fn main() -> anyhow::Result<()> {
     match Task::parse() {
         Task::BuildEbpf(options) => build_ebpf::run(&options),
         Task::Test(options) => test::run(&options),
+        Task::Demo(options) => demo::run(&options),
     }
 }

@@ -40,12 +40,6 @@ pub(super) const METRICS: &[Metric] = &[
         Values::OfBackends(|backend, samples| samples.put(&[], backend.traffic.closed)),
     ),
     Metric::counter(
-        "mqlb_backend_refused_segments_total",
-        LABELS,
-        "Segments refused because the backend is gone.",
-        Values::OfBackends(|backend, samples| samples.put(&[], backend.traffic.refused)),
-    ),
-    Metric::counter(
         "mqlb_backend_packets_total",
         WITH_DIRECTION,
         "Packets forwarded.",

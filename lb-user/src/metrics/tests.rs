@@ -103,7 +103,6 @@ async fn what_a_backend_carries_is_told_under_its_names() {
     assert_eq!(b2("connection_attempts_total").to_string(), "7");
     assert_eq!(b2("connections_opened_total").to_string(), "6");
     assert_eq!(b2("connections_closed_total").to_string(), "4");
-    assert_eq!(b2("refused_segments_total").to_string(), "3");
     assert!((b2("ring_ratio") - 0.25).abs() < 0.01, "{}", b2("ring_ratio"));
     for line in [
         "mqlb_backend_packets_total{service=\"mqtt\",backend=\"b2\",direction=\"to_backend\"} 10",
@@ -209,7 +208,7 @@ async fn every_metric_can_be_other_than_zero() {
     backend.checks = (9, 10);
     let traffic = &mut backend.traffic;
     (traffic.open, traffic.attempted, traffic.opened) = (1, 2, 3);
-    (traffic.closed, traffic.refused) = (4, 5);
+    traffic.closed = 4;
     (traffic.packets_to_backend, traffic.bytes_to_backend) = (6, 7);
     let text = render(&status, &Process::read());
     let samples = samples(&text);

@@ -5,6 +5,7 @@
 mod changes;
 mod failure;
 mod kernel;
+mod metrics;
 mod spread;
 mod takeover;
 

@@ -1,6 +1,6 @@
 //! Shows mqlb at work, in a network of its own: `cargo xtask demo` builds and starts this.
 //!
-//! `demo --mqlb PATH [--plain]`; as root. `demo broker` is one of its brokers.
+//! `demo --mqlb PATH [--plain] [--no-colour]`; as root. `demo broker` is one of its brokers.
 
 mod findings;
 mod line;
@@ -15,7 +15,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use lb_tests::cleanup;
 
 use stage::Stage;
@@ -34,23 +34,32 @@ fn main() -> ExitCode {
 }
 
 fn start(arguments: &[String]) -> Result<bool> {
-    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    match words[..] {
-        ["broker"] => lb_tests::embedded::serve().map(|()| true),
-        ["--mqlb", mqlb] => show(mqlb.into(), terminal::is_there()),
-        ["--mqlb", mqlb, "--plain"] => show(mqlb.into(), false),
-        _ => bail!("say `--mqlb PATH`, and perhaps `--plain`"),
+    if arguments == ["broker"] {
+        return lb_tests::embedded::serve().map(|()| true);
     }
+    let (mut redraw, mut colours) = (terminal::is_there(), terminal::is_there());
+    let mut mqlb = None;
+    let mut words = arguments.iter();
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "--mqlb" => mqlb = words.next().map(PathBuf::from),
+            "--plain" => redraw = false,
+            "--no-colour" => colours = false,
+            other => bail!("what is {other}? Say `--mqlb PATH`, `--plain`, `--no-colour`"),
+        }
+    }
+    let mqlb = mqlb.context("say with `--mqlb PATH` which mqlb to show")?;
+    show(mqlb, redraw, colours)
 }
 
 /// Whether everything went as it should.
-fn show(mqlb: PathBuf, redraw: bool) -> Result<bool> {
+fn show(mqlb: PathBuf, redraw: bool, colours: bool) -> Result<bool> {
     ensure!(nix::unistd::geteuid().is_root(), "making networks needs root");
     ensure!(mqlb.is_file(), "there is no {}", mqlb.display());
     cleanup::on_signals()?;
     cleanup::sweep_stale();
     lb_tests::raise_open_files();
-    let mut stage = Stage::open(redraw);
+    let mut stage = Stage::open(redraw, colours);
     // Whatever the world is made of is gone when this returns, well or not.
     let findings =
         World::build(mqlb, &mut stage).and_then(|mut world| script::play(&mut world, &mut stage));

@@ -22,11 +22,11 @@ pub struct Stage {
 
 impl Stage {
     /// A screen if `redraw`, else lines.
-    pub fn open(redraw: bool) -> Self {
+    pub fn open(redraw: bool, colours: bool) -> Self {
         let mut stage = Self {
             start: Instant::now(),
             redraw,
-            colours: terminal::wants_colours(),
+            colours,
             act: Default::default(),
             log: Vec::new(),
             restore: None,

@@ -12,11 +12,6 @@ pub fn is_there() -> bool {
     stdout().is_terminal() && !dumb
 }
 
-/// Whether colours are wanted.
-pub fn wants_colours() -> bool {
-    is_there() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-}
-
 /// Columns and rows.
 pub fn size() -> (usize, usize) {
     let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };

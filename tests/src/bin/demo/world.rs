@@ -23,6 +23,9 @@ pub const DETECTION: Duration = Duration::from_millis(500 + 500 + 300);
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
+/// Clients publish twice a second.
+const EXCHANGE_LIMIT: Duration = Duration::from_secs(3);
+
 /// A client that was disconnected tries again after this time.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -50,6 +53,7 @@ impl World {
         stage.note("clients, balancer and each broker in a network namespace, joined by veth");
         stage.act("mqlb takes its place", "mqlb run -c mqlb.yaml");
         let balancer = Balancer::start_program(&topology, &config(&topology), mqlb)?;
+        balancer.wait_active(CONNECT_LIMIT)?;
         Ok(Self { fleets: Vec::new(), balancer, brokers, topology, kind, rates: Rates::default() })
     }
 
@@ -76,6 +80,11 @@ impl World {
         let name = broker.name().to_owned();
         self.brokers.push(Some(broker));
         Ok((name, self.topology.broker_address(index, Family::V4).to_string()))
+    }
+
+    /// Waits until every client has received a message that it publishes from now on, or before.
+    pub fn everybody_exchanges(&self) -> Result<()> {
+        self.fleets.iter().try_for_each(|fleet| fleet.wait_exchanged(1, EXCHANGE_LIMIT))
     }
 
     /// What the fleets have seen so far.
