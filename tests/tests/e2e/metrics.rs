@@ -92,11 +92,11 @@ fn every_documented_metric_is_set_by_a_balancer_in_use() {
         std::thread::sleep(std::time::Duration::from_millis(200));
     }
     let values = scrape(&stage);
-    let state = |number: usize, state: &str| {
+    let in_state = |number: usize, state: &str| {
         let labels = format!("service=\"mqtt-v4\",backend=\"broker-{number}\",state=\"{state}\"");
         values[&format!("mqlb_backend_state{{{labels}}}")].to_string()
     };
-    assert_eq!((state(1, "draining"), state(3, "down")), ("1".into(), "1".into()));
+    assert_eq!((in_state(1, "draining"), in_state(3, "down")), ("1".into(), "1".into()));
     assert_eq!(
         values["mqlb_service_state{service=\"mqtt-v4\",state=\"degraded\"}"].to_string(),
         "1"
