@@ -39,7 +39,10 @@ fn configured(map: &str, limits: &Limits) -> Option<(u32, &'static str)> {
     match map {
         maps::FLOWS => Some((limits.connections, "limits.connections")),
         maps::PENDING => Some((limits.pending, "limits.pending")),
-        maps::BACKENDS | maps::BACKEND_COUNTERS => Some((limits.backends, "limits.backends")),
+        // Backends are numbered from 1.
+        maps::BACKENDS | maps::BACKEND_COUNTERS => {
+            Some((limits.backends.saturating_add(1), "limits.backends"))
+        }
         maps::PEERS | maps::PORTS => Some((peers(limits), "limits.backends")),
         _ => None,
     }
