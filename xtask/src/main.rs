@@ -1,11 +1,15 @@
 //! Development tasks of mqlb: `cargo xtask TASK`.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is a command line")]
 
+mod bench;
 mod build_ebpf;
 mod compiler;
 mod demo;
 mod elf;
 mod linker;
+mod packages;
+mod privilege;
+mod programs;
 mod sources;
 mod test;
 mod workspace;
@@ -21,6 +25,7 @@ enum Task {
     /// Run all tests, on a freshly built XDP program; installs what they need.
     Test(test::Options),
     Demo(demo::Options),
+    Bench(bench::Options),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -28,5 +33,6 @@ fn main() -> anyhow::Result<()> {
         Task::BuildEbpf(options) => build_ebpf::run(&options),
         Task::Test(options) => test::run(&options),
         Task::Demo(options) => demo::run(&options),
+        Task::Bench(options) => bench::run(&options),
     }
 }

@@ -9,8 +9,8 @@ use std::{
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use super::{Environment, Outcome, Privilege};
-use crate::workspace;
+use super::{Environment, Outcome};
+use crate::{privilege::Privilege, workspace};
 
 /// A test program.
 #[derive(Debug)]

@@ -5,8 +5,6 @@
 
 mod binaries;
 mod outcome;
-mod packages;
-mod privilege;
 
 use std::{
     fs,
@@ -15,8 +13,8 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use self::{outcome::Outcome, privilege::Privilege};
-use crate::{build_ebpf, sources, workspace};
+use self::outcome::Outcome;
+use crate::{build_ebpf, packages, privilege::Privilege, sources, workspace};
 
 /// Options of `test`.
 #[derive(Debug, clap::Args)]

@@ -1,16 +1,26 @@
-//! Debian packages that the tests need.
+//! Debian packages that the tasks need.
 
 use std::{env, path::PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use super::Privilege;
+use crate::privilege::Privilege;
 
 /// A program or file, and the package that brings it.
 type Package = (&'static str, &'static str);
 
 /// What the tests in network namespaces run.
 pub const FOR_TESTS: &[Package] = &[("ip", "iproute2"), ("mosquitto", "mosquitto")];
+
+/// What the benchmark runs and compares with.
+pub const FOR_BENCH: &[Package] = &[
+    ("ip", "iproute2"),
+    ("mosquitto", "mosquitto"),
+    ("haproxy", "haproxy"),
+    ("nginx", "nginx"),
+    ("/usr/lib/nginx/modules/ngx_stream_module.so", "libnginx-mod-stream"),
+    ("nft", "nftables"),
+];
 
 /// A compiler that builds for BPF.
 pub const FOR_BPF: &[Package] = &[
