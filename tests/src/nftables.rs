@@ -14,6 +14,11 @@ pub fn balance(topology: &Topology) -> Result<()> {
     topology.balancer().feed(Command::new("nft").args(["-f", "-"]), &rules(topology))
 }
 
+/// From now on it leaves them alone.
+pub fn stop(topology: &Topology) -> Result<()> {
+    topology.balancer().feed(Command::new("nft").args(["-f", "-"]), "flush ruleset\n")
+}
+
 fn rules(topology: &Topology) -> String {
     let mut rules = String::new();
     for (family, table, ip) in [(Family::V4, "ip", "ip"), (Family::V6, "ip6", "ip6")] {

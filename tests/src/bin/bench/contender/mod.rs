@@ -1,0 +1,178 @@
+//! What stands between clients and brokers, each with the settings an operator would begin with.
+
+mod configuration;
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use lb_tests::balancer::{self, Balancer};
+use lb_tests::netns::Namespace;
+use lb_tests::nftables;
+use lb_tests::process::Process;
+use lb_tests::topology::{Family, Topology};
+use nix::sys::signal::Signal;
+use serde_json::json;
+
+use super::load::Target;
+
+const READY_LIMIT: Duration = Duration::from_secs(10);
+
+/// Addresses of the balancer towards the brokers besides its first: a source port rests for a
+/// minute after its connection, and a benchmark makes many in a minute.
+const MORE_SOURCES: [&str; 7] = [
+    "10.77.2.201",
+    "10.77.2.202",
+    "10.77.2.203",
+    "10.77.2.204",
+    "10.77.2.205",
+    "10.77.2.206",
+    "10.77.2.207",
+];
+
+/// What is compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Contender {
+    /// No balancer: clients spread themselves over the brokers. Their packets cross the balancer's
+    /// namespace all the same, routed by its kernel, so that the way is as long.
+    Direct,
+    Mqlb,
+    Haproxy,
+    Nginx,
+    Nftables,
+}
+
+/// A contender at work.
+#[derive(Debug)]
+pub struct Running {
+    pub target: Target,
+    pub program: Option<Program>,
+}
+
+/// What runs for it in userspace.
+#[derive(Debug)]
+pub enum Program {
+    Mqlb(Balancer),
+    Proxy(Process),
+    /// Rules of the kernel.
+    Nftables,
+}
+
+impl Contender {
+    /// In the order of each round.
+    pub const ALL: [Self; 5] =
+        [Self::Direct, Self::Mqlb, Self::Haproxy, Self::Nginx, Self::Nftables];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Mqlb => "mqlb",
+            Self::Haproxy => "HAProxy",
+            Self::Nginx => "nginx",
+            Self::Nftables => "nftables",
+        }
+    }
+
+    /// Starts it, and waits until it takes connections.
+    pub fn start(self, topology: &Topology, mqlb: &Path) -> Result<Running> {
+        let family = Family::V4;
+        let brokers = (0..topology.brokers()).map(|index| topology.broker_address(index, family));
+        let (program, addresses) = match self {
+            Self::Direct => (None, brokers.collect()),
+            _ => (Some(self.start_program(topology, mqlb)?), vec![topology.vip(family)]),
+        };
+        let target = Target { addresses, sources: topology.client_addresses(family) };
+        Ok(Running { target, program })
+    }
+
+    fn start_program(self, topology: &Topology, mqlb: &Path) -> Result<Program> {
+        let directory = topology.scratch().path();
+        let balancer = topology.balancer();
+        let vip = topology.vip(Family::V4);
+        let proxy = |name: &str, text: String, command: &mut Command| {
+            let file = directory.join(format!("{name}.conf"));
+            fs::write(&file, text).with_context(|| format!("write {}", file.display()))?;
+            let process = Process::start(name, command.arg(&file), balancer, directory)?;
+            process.wait_ready(READY_LIMIT, || accepts(topology.clients(), vip))?;
+            Ok(Program::Proxy(process))
+        };
+        match self {
+            Self::Direct => unreachable!("it has no program"),
+            Self::Mqlb => {
+                let balancer =
+                    Balancer::start_program(topology, &mqlb_config(topology), mqlb.into())?;
+                balancer.wait_active(READY_LIMIT)?;
+                Ok(Program::Mqlb(balancer))
+            }
+            Self::Haproxy => proxy(
+                "haproxy",
+                configuration::haproxy(topology),
+                Command::new("haproxy").args(["-db", "-f"]),
+            ),
+            Self::Nginx => proxy(
+                "nginx",
+                configuration::nginx(topology),
+                Command::new("nginx").args(["-e", "stderr", "-p"]).arg(directory).arg("-c"),
+            ),
+            Self::Nftables => {
+                nftables::balance(topology)?;
+                Ok(Program::Nftables)
+            }
+        }
+    }
+}
+
+impl Running {
+    /// Ends it, and takes it out of the packets' way.
+    pub fn stop(self, topology: &Topology) -> Result<()> {
+        match self.program {
+            None => Ok(()),
+            Some(Program::Mqlb(mut balancer)) => {
+                balancer.stop()?;
+                balancer.detach()?;
+                // The next start begins with nothing, as the first did.
+                fs::remove_dir_all(topology.scratch().join("state")).context("remove the state")
+            }
+            Some(Program::Proxy(process)) => {
+                process.signal(Signal::SIGTERM)?;
+                // A proxy that was told to end by a signal may call that a failure.
+                process.wait(READY_LIMIT).map(drop)
+            }
+            Some(Program::Nftables) => nftables::stop(topology),
+        }
+    }
+}
+
+/// What the network must have for all contenders.
+pub fn prepare(topology: &Topology) -> Result<()> {
+    ensure!(topology.interfaces().len() == 2, "the balancer has a link to the brokers");
+    let lines: String = MORE_SOURCES.map(|ip| format!("addr add {ip}/24 dev eth1\n")).concat();
+    topology.balancer().ip(&lines)?;
+    // A proxy connects from the balancer's own ports: as many as there are.
+    let ports = [("net.ipv4.ip_local_port_range", "1024 65535"), ("net.ipv4.tcp_tw_reuse", "1")];
+    topology.clients().sysctl(&ports)?;
+    let queue = [("net.core.somaxconn", "4096")];
+    topology.balancer().sysctl(&queue)
+}
+
+/// One service on IPv4; otherwise the defaults.
+pub fn mqlb_config(topology: &Topology) -> serde_json::Value {
+    let mut config = balancer::config(topology);
+    if let Some(services) = config["services"].as_array_mut() {
+        services.truncate(1);
+    }
+    let first = topology.balancer_address(Family::V4).to_string();
+    let addresses: Vec<&str> = [first.as_str()].into_iter().chain(MORE_SOURCES).collect();
+    config["nat"]["addresses"] = json!(addresses);
+    config["services"][0]["health"] = json!({ "type": "tcp" });
+    config
+}
+
+/// Whether somebody takes connections there.
+fn accepts(clients: &Namespace, address: SocketAddr) -> bool {
+    let connect = || std::net::TcpStream::connect_timeout(&address, Duration::from_millis(100));
+    matches!(clients.run(connect), Ok(Ok(_)))
+}

@@ -1,0 +1,81 @@
+//! One contender in one round.
+
+use std::fmt;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Result;
+use lb_tests::topology::Topology;
+
+use super::Lengths;
+use crate::busy::Watch;
+use crate::contender::{Contender, Running};
+use crate::load::{Load, Work};
+use crate::table::figure;
+
+/// Clients that come and go, at the same time.
+const CONNECTING: usize = 64;
+/// Clients that publish.
+const PUBLISHING: usize = 200;
+/// Messages per second where the rate is fixed, all clients together.
+pub const RATE: u32 = 5000;
+
+/// What was measured.
+#[derive(Debug, Clone, Copy)]
+pub struct Turn {
+    pub connections_per_s: f64,
+    pub messages_per_s: f64,
+    pub p50_us: f64,
+    pub p99_us: f64,
+    /// CPU time of the whole machine per million messages at the fixed rate, in seconds.
+    pub busy_s_per_million: f64,
+}
+
+pub fn take(
+    contender: Contender,
+    topology: &Topology,
+    mqlb: &Path,
+    lengths: &Lengths,
+) -> Result<Turn> {
+    let running = contender.start(topology, mqlb)?;
+    let turn = measure(&running, topology, lengths);
+    running.stop(topology)?;
+    turn
+}
+
+fn measure(running: &Running, topology: &Topology, lengths: &Lengths) -> Result<Turn> {
+    let start = |clients, work| {
+        let load = Load::start(topology.clients(), &running.target, clients, work)?;
+        std::thread::sleep(lengths.warm_up);
+        anyhow::Ok(load)
+    };
+    let connects = start(CONNECTING, Work::Connect)?.measure(lengths.closed_loop)?;
+    let messages = start(PUBLISHING, Work::ClosedLoop)?.measure(lengths.closed_loop)?;
+    let pause = Duration::from_secs(1) * PUBLISHING as u32 / RATE;
+    let load = start(PUBLISHING, Work::Every(pause))?;
+    let watch = Watch::start()?;
+    let fixed = load.measure(lengths.fixed_rate)?;
+    let busy = watch.busy()?;
+    let at = |quantile| fixed.latency_ns.value_at_quantile(quantile) as f64 / 1e3;
+    Ok(Turn {
+        connections_per_s: connects.per_second(),
+        messages_per_s: messages.per_second(),
+        p50_us: at(0.5),
+        p99_us: at(0.99),
+        busy_s_per_million: busy.as_secs_f64() / fixed.done as f64 * 1e6,
+    })
+}
+
+impl fmt::Display for Turn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} connections/s, {} messages/s, {} and {} µs (p50, p99), {} CPU s per million",
+            figure(self.connections_per_s),
+            figure(self.messages_per_s),
+            figure(self.p50_us),
+            figure(self.p99_us),
+            figure(self.busy_s_per_million),
+        )
+    }
+}
