@@ -5,6 +5,7 @@
 mod bpf;
 mod busy;
 mod contender;
+mod control;
 mod document;
 mod end_to_end;
 mod load;
@@ -50,7 +51,7 @@ fn run(options: &Options) -> Result<()> {
     for part in &options.parts {
         let block = match part {
             Part::EndToEnd => end_to_end::run(options.quick, &options.mqlb, &print)?,
-            Part::Control => continue,
+            Part::Control => control::run(options.quick, &options.mqlb, &print)?,
         };
         print(&format!("\n{}", block.text));
         blocks.push(block);

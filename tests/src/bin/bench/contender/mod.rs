@@ -151,9 +151,15 @@ pub fn prepare(topology: &Topology) -> Result<()> {
     ensure!(topology.interfaces().len() == 2, "the balancer has a link to the brokers");
     let lines: String = MORE_SOURCES.map(|ip| format!("addr add {ip}/24 dev eth1\n")).concat();
     topology.balancer().ip(&lines)?;
-    // A proxy connects from the balancer's own ports: as many as there are.
-    let ports = [("net.ipv4.ip_local_port_range", "1024 65535"), ("net.ipv4.tcp_tw_reuse", "1")];
-    topology.clients().sysctl(&ports)?;
+    topology.clients().sysctl(&[("net.ipv4.ip_local_port_range", "1024 65535")])?;
+    // Apart from those of mqlb.
+    topology.balancer().sysctl(&[("net.ipv4.ip_local_port_range", "30001 65535")])?;
+    for index in 0..topology.brokers() {
+        // A broker closes first and would remember each connection for a minute. Whoever stands in
+        // front has few addresses for many connections in that minute, and a contender that begins
+        // anew does not know which of its ports the brokers still remember.
+        topology.broker(index).sysctl(&[("net.ipv4.tcp_max_tw_buckets", "0")])?;
+    }
     let queue = [("net.core.somaxconn", "4096")];
     topology.balancer().sysctl(&queue)
 }

@@ -8,6 +8,8 @@ mod memory;
 mod tables;
 mod turn;
 
+pub use memory::PORT_BYTES;
+
 use std::path::Path;
 use std::time::Duration;
 

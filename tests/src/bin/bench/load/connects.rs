@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use super::{Shared, packets, socket};
 
 pub async fn live(shared: Arc<Shared>, client: usize) {
-    let connect = packets::connect(client);
+    let connect = packets::connect(shared.number, client);
     shared.note_ready();
     for turn in 0.. {
         match come_and_go(&shared, client, turn, &connect).await {

@@ -11,7 +11,7 @@ mod packets;
 mod socket;
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -73,6 +73,8 @@ pub struct Window {
 
 #[derive(Debug)]
 struct Shared {
+    /// Of this load, in this run.
+    number: usize,
     target: Target,
     clients: usize,
     /// Whoever connects to stay takes one: a broker's queue of new connections is short.
@@ -92,7 +94,9 @@ impl Load {
         clients: usize,
         work: Work,
     ) -> Result<Self> {
+        static LOADS: AtomicUsize = AtomicUsize::new(0);
         let shared = Arc::new(Shared {
+            number: LOADS.fetch_add(1, Ordering::Relaxed),
             target: target.clone(),
             clients,
             opening: Semaphore::new(OPENING),

@@ -12,9 +12,11 @@ pub const SUBACK: [u8; 5] = [0x90, 3, 0, 1, 0];
 /// As long as what a sensor has to say.
 const PAYLOAD_BYTES: usize = 64;
 
-/// With a clean session, for a client that is silent for as long as the standard allows.
-pub fn connect(client: usize) -> Vec<u8> {
-    let name = format!("bench-{client}");
+/// With a clean session, for a client that is silent for as long as the standard allows. Its name
+/// has the number of the load in it: a straggler of the last load with the same name would throw
+/// the client out.
+pub fn connect(load: usize, client: usize) -> Vec<u8> {
+    let name = format!("bench-{load}-{client}");
     let mut body = vec![0, 4, b'M', b'Q', b'T', b'T', 4, 0x02, 0xff, 0xff];
     append_string(&mut body, &name);
     packet(0x10, &body)
@@ -71,8 +73,8 @@ mod tests {
 
     #[test]
     fn another_implementation_reads_what_the_clients_send() {
-        let Packet::Connect(connect) = read(&connect(7)) else { panic!("no CONNECT") };
-        assert_eq!((connect.client_id.as_str(), connect.keep_alive), ("bench-7", 65_535));
+        let Packet::Connect(connect) = read(&connect(3, 7)) else { panic!("no CONNECT") };
+        assert_eq!((connect.client_id.as_str(), connect.keep_alive), ("bench-3-7", 65_535));
         assert!(connect.clean_session);
         let Packet::Subscribe(subscribe) = read(&subscribe(7)) else { panic!("no SUBSCRIBE") };
         assert_eq!((subscribe.pkid, subscribe.filters[0].path.as_str()), (1, "bench/7"));

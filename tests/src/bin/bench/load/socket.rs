@@ -39,7 +39,7 @@ pub async fn open(
 /// Connects to stay, with no more others at the same time than a queue of a broker can take.
 pub async fn open_in_turn(shared: &Shared, client: usize) -> Result<TcpStream> {
     let _turn = shared.opening.acquire().await?;
-    open(shared, client, 0, &packets::connect(client)).await
+    open(shared, client, 0, &packets::connect(shared.number, client)).await
 }
 
 /// Waits for exactly these bytes.
