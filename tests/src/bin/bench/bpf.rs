@@ -19,6 +19,11 @@ pub fn memory_of_all(directory: &Path) -> Result<f64> {
     Ok(bytes)
 }
 
+/// Bytes per entry of a map for which all memory is allocated when it is made.
+pub fn bytes_per_entry(map: &MapData) -> Result<f64> {
+    Ok(memory_of(map)? / f64::from(map.info()?.max_entries()))
+}
+
 /// Opens a pinned map.
 pub fn open(path: &Path) -> Result<MapData> {
     MapData::from_pin(path).with_context(|| format!("open {}", path.display()))

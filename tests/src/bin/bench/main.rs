@@ -2,6 +2,8 @@
 //!
 //! `bench --mqlb PATH [--quick] [--only PART[,PART]] [--write FILE]`; as root.
 
+#![allow(clippy::cast_precision_loss, reason = "figures are told with three digits")]
+
 mod bpf;
 mod busy;
 mod contender;

@@ -38,9 +38,9 @@ impl Display for Table {
             for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
                 let width = *width;
                 if column == 0 {
-                    write!(f, "| {cell:<width$} ")?
+                    write!(f, "| {cell:<width$} ")?;
                 } else {
-                    write!(f, "| {cell:>width$} ")?
+                    write!(f, "| {cell:>width$} ")?;
                 }
             }
             writeln!(f, "|")?;
@@ -59,7 +59,7 @@ impl Display for Table {
 /// A figure with three significant digits, and a comma between thousands.
 pub fn figure(value: f64) -> String {
     match value.abs() {
-        size if size >= 100.0 || size < 0.000_5 => thousands(value),
+        size if !(0.000_5..100.0).contains(&size) => thousands(value),
         size if size >= 9.995 => format!("{value:.1}"),
         size if size >= 0.9995 => format!("{value:.2}"),
         _ => format!("{value:.3}"),

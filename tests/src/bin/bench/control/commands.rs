@@ -48,6 +48,7 @@ struct Times {
 pub fn measure(mqlb: &Path, counts: &Counts) -> Result<String> {
     let network = Network::build()?;
     let balancer = Balancer::start_program(&network.topology, &network.config(), mqlb.into())?;
+    balancer.wait_active(CHANGE_LIMIT)?;
     let scratch = network.topology.scratch();
     let api = Api::new(&scratch.join("mqlb.sock"));
     let rings = Rings::open(&scratch.bpffs().join("mqlb/maps"))?;
@@ -59,6 +60,7 @@ pub fn measure(mqlb: &Path, counts: &Counts) -> Result<String> {
             let (in_place, answered) = rings.time(call).context(command.name)?;
             times.in_place.push(in_place);
             times.answered.push(answered);
+            settle(&api)?;
         }
     }
     for _ in 0..counts.programs {
@@ -66,9 +68,16 @@ pub fn measure(mqlb: &Path, counts: &Counts) -> Result<String> {
             let began = Instant::now();
             balancer.run_ctl(&command.arguments)?;
             times.by_program.push(began.elapsed().as_secs_f64() * 1e3);
+            settle(&api)?;
         }
     }
     Ok(write(&commands, &times))
+}
+
+/// Waits until the controller has nothing left to do: it answers one after the other, and a backend
+/// that was added has been found up before its ring was in place.
+fn settle(api: &Api) -> Result<()> {
+    api.call("GET", "/v1/status", None)
 }
 
 fn write(commands: &[Command], times: &[Times]) -> String {

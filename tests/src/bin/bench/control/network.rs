@@ -34,7 +34,7 @@ impl Network {
         Ok(Self { _broker: broker, topology })
     }
 
-    /// One service, whose backends are not checked: they are up from the start.
+    /// One service, with all defaults.
     pub fn config(&self) -> Value {
         let mut config = balancer::config(&self.topology);
         let backends: Vec<Value> = (0..BACKENDS).map(backend).collect();

@@ -54,7 +54,7 @@ pub fn measure(mqlb: &Path, count: usize) -> Result<String> {
     for _ in 0..count {
         let (process, took) = site.start()?;
         starts.push(took);
-        let (process, took, attempts) = site.take_over(process)?;
+        let (process, took, attempts) = site.take_over(&process)?;
         takeovers.push(took);
         connected += attempts.connected;
         failed += attempts.failed;
@@ -96,7 +96,7 @@ impl Site<'_> {
     }
 
     /// Kills the controller and starts the next, while clients connect.
-    fn take_over(&self, old: Process) -> Result<(Process, f64, Attempts)> {
+    fn take_over(&self, old: &Process) -> Result<(Process, f64, Attempts)> {
         let over = AtomicBool::new(false);
         std::thread::scope(|scope| {
             let clients = self.network.topology.clients();

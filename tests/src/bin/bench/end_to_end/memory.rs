@@ -1,7 +1,8 @@
 //! What an idle connection costs the balancer in memory.
 //!
-//! Counted are the memory of its processes and the objects of the kernel that stand for connections
-//! in its namespace. Slab pages that the whole machine uses would be simpler to read, but every
+//! Counted are the memory by which its processes grow and the objects of the kernel that stand for
+//! connections in its namespace. The tables of `mqlb` are allocated when it starts: there it is what
+//! a connection takes of them. Slab pages that the whole machine uses would be simpler to read, but every
 //! other program changes them, too.
 
 use std::fs;
@@ -43,8 +44,23 @@ fn grown(running: &Running, topology: &Topology, connections: usize) -> Result<O
     let load = Load::start(topology.clients(), &running.target, connections, Work::Idle)?;
     let after = bytes(program, topology)?;
     drop(load);
-    let each = (after - before) / connections as f64;
-    Ok(Some(if matches!(program, Program::Mqlb(_)) { each + PORT_BYTES } else { each }))
+    let grown = (after - before) / connections as f64;
+    Ok(Some(grown + allocated(program, topology)?))
+}
+
+/// What a connection takes of tables.
+fn allocated(program: &Program, topology: &Topology) -> Result<f64> {
+    match program {
+        Program::Mqlb(_) => {
+            let maps = topology.scratch().bpffs().join("mqlb/maps");
+            let flows = bpf::open(&maps.join(lb_common::layout::maps::FLOWS))?;
+            Ok(bpf::bytes_per_entry(&flows)? + PORT_BYTES)
+        }
+        Program::Proxy(_) => Ok(0.0),
+        // One entry, without its extensions. Entries cannot be counted: those of the connections
+        // before are still leaving.
+        Program::Nftables => slab::object_bytes(&["nf_conntrack"]),
+    }
 }
 
 fn bytes(program: &Program, topology: &Topology) -> Result<f64> {
@@ -62,12 +78,7 @@ fn bytes(program: &Program, topology: &Topology) -> Result<f64> {
             let socket = slab::object_bytes(&SOCKET)?;
             Ok(bytes + sockets(topology.balancer())? * socket)
         }
-        Program::Nftables => {
-            let tracked =
-                in_namespace(topology.balancer(), "/proc/sys/net/netfilter/nf_conntrack_count")?;
-            let tracked: f64 = tracked.trim().parse().context("read nf_conntrack_count")?;
-            Ok(tracked * slab::object_bytes(&["nf_conntrack"])?)
-        }
+        Program::Nftables => Ok(0.0),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Clients that publish to themselves, at QoS 0.
+//! Clients that publish to themselves, at `QoS` 0.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -6,7 +6,7 @@ pub const CONNACK: [u8; 4] = [0x20, 2, 0, 0];
 /// Section 3.14.
 pub const DISCONNECT: [u8; 2] = [0xe0, 0];
 
-/// QoS 0 granted to the subscription with Packet Identifier 1 (section 3.9).
+/// `QoS` 0 granted to the subscription with Packet Identifier 1 (section 3.9).
 pub const SUBACK: [u8; 5] = [0x90, 3, 0, 1, 0];
 
 /// As long as what a sensor has to say.
@@ -22,7 +22,7 @@ pub fn connect(load: usize, client: usize) -> Vec<u8> {
     packet(0x10, &body)
 }
 
-/// To the topic of this client alone, at QoS 0.
+/// To the topic of this client alone, at `QoS` 0.
 pub fn subscribe(client: usize) -> Vec<u8> {
     let mut body = vec![0, 1];
     append_string(&mut body, &topic(client));
@@ -30,7 +30,7 @@ pub fn subscribe(client: usize) -> Vec<u8> {
     packet(0x82, &body)
 }
 
-/// A message of this client to itself, at QoS 0. The broker sends the same bytes back.
+/// A message of this client to itself, at `QoS` 0. The broker sends the same bytes back.
 pub fn publish(client: usize) -> Vec<u8> {
     let mut body = Vec::new();
     append_string(&mut body, &topic(client));
