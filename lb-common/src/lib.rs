@@ -20,6 +20,7 @@ pub mod flow;
 pub mod hash;
 pub mod layout;
 pub mod port;
+pub mod replay;
 pub mod ring;
 pub mod service;
 pub mod settings;

@@ -20,6 +20,7 @@ pub mod offload;
 pub mod process;
 pub mod scratch;
 pub mod sockets;
+pub mod tables;
 pub mod topology;
 pub mod xdp;
 

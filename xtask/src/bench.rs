@@ -1,8 +1,10 @@
 //! `cargo xtask bench`: builds the benchmark, installs what it compares with, and starts it as root.
 
-use anyhow::{Result, ensure};
+use std::fs;
 
-use crate::{packages, privilege::Privilege, programs::Program, workspace};
+use anyhow::{Context as _, Result, ensure};
+
+use crate::{build_ebpf, packages, privilege::Privilege, programs::Program, workspace};
 
 /// Measure mqlb on this machine, side by side with other balancers.
 ///
@@ -14,7 +16,7 @@ pub struct Options {
     /// Short runs: to try the benchmark itself. The figures mean little.
     #[arg(long)]
     quick: bool,
-    /// Measure only these parts, such as `end-to-end,control`.
+    /// Measure only these parts, such as `packets,end-to-end,control`.
     #[arg(long, value_name = "PART[,PART]")]
     only: Option<String>,
     /// Replace the tables in docs/benchmarks.md by those of this run.
@@ -39,8 +41,9 @@ pub fn run(options: &Options) -> Result<()> {
         missing.join(", "),
         missing.join(" ")
     );
+    let replay = replay(options)?;
     let built = BENCH.build(true)?;
-    let mut arguments = Vec::new();
+    let mut arguments = vec!["--replay", &replay];
     if options.quick {
         arguments.push("--quick");
     }
@@ -52,4 +55,16 @@ pub fn run(options: &Options) -> Result<()> {
         arguments.extend(["--write", &report]);
     }
     built.become_it(&arguments)
+}
+
+/// Builds the program that replays frames, with a compiler that is installed if it is missing.
+fn replay(options: &Options) -> Result<String> {
+    if build_ebpf::cannot_build().is_some() {
+        packages::provide(packages::FOR_BPF, Privilege::find(), !options.no_install)?;
+    }
+    let root = workspace::root();
+    let object = build_ebpf::build_replay(&root)?;
+    let path = root.join("target/ebpf/replay.o");
+    fs::write(&path, object).with_context(|| format!("write {}", path.display()))?;
+    Ok(path.display().to_string())
 }

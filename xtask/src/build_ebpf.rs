@@ -26,6 +26,9 @@ pub struct Options {
     /// Print the number of instructions of every function.
     #[arg(long)]
     stats: bool,
+    /// Build the program that replays frames in the packet benchmark instead.
+    #[arg(long, requires = "output")]
+    replay: bool,
 }
 
 /// The built-in BPF target, and ours, derived from it (see [`write_target`]).
@@ -37,7 +40,7 @@ pub fn run(options: &Options) -> Result<()> {
     if options.check {
         return check(&root);
     }
-    let object = build(&root)?;
+    let object = if options.replay { build_replay(&root)? } else { build(&root)? };
     if let Some(path) = &options.output {
         fs::write(path, &object).with_context(|| format!("write {}", path.display()))?;
     } else {
@@ -71,18 +74,30 @@ pub fn cannot_build() -> Option<String> {
     compiler::find(linker::LLVM).err().map(|error| error.to_string())
 }
 
-/// Builds the object and strips it.
+/// The load balancer's program, and the one that feeds it with frames in `cargo xtask bench`.
+const PROGRAM: &str = "mqlb-xdp";
+const REPLAY: &str = "replay";
+
+/// Builds the load balancer's object and strips it.
 pub fn build(root: &Path) -> Result<Vec<u8>> {
+    elf::strip_debug(&build_program(root, PROGRAM)?)
+}
+
+/// Builds the replaying program of the benchmark.
+pub fn build_replay(root: &Path) -> Result<Vec<u8>> {
+    build_program(root, REPLAY)
+}
+
+fn build_program(root: &Path, name: &str) -> Result<Vec<u8>> {
     let target_dir = root.join("target");
     let linker = linker::find_or_install(&target_dir)?;
     let compiler = compiler::find(linker::LLVM)?;
-    eprintln!("building the XDP program with {} (LLVM {})", compiler.name, compiler.llvm);
+    eprintln!("building {name} with {} (LLVM {})", compiler.name, compiler.llvm);
     let target_dir = target_dir.join("ebpf");
     let target = write_target(&compiler, &target_dir)?;
-    compile(root, &compiler, &linker, &target, &target_dir)?;
-    let built = target_dir.join(TARGET).join("release/mqlb-xdp");
-    let object = fs::read(&built).with_context(|| format!("read {}", built.display()))?;
-    elf::strip_debug(&object)
+    compile(root, name, &compiler, &linker, &target, &target_dir)?;
+    let built = target_dir.join(TARGET).join("release").join(name);
+    fs::read(&built).with_context(|| format!("read {}", built.display()))
 }
 
 /// Writes the specification of our target: the compiler's own BPF target, which offers only
@@ -110,6 +125,7 @@ fn write_target(compiler: &Compiler, directory: &Path) -> Result<PathBuf> {
 
 fn compile(
     root: &Path,
+    name: &str,
     compiler: &Compiler,
     linker: &Linker,
     target: &Path,
@@ -117,7 +133,7 @@ fn compile(
 ) -> Result<()> {
     let status = command(&compiler.cargo)
         .current_dir(root)
-        .args(["build", "--release", "--package", "lb-ebpf", "--bin", "mqlb-xdp"])
+        .args(["build", "--release", "--package", "lb-ebpf", "--bin", name])
         .args(["--no-default-features", "--features", "bpf"])
         .args(["-Zbuild-std=core", "-Zjson-target-spec"])
         .args(["--config", "profile.release.panic='abort'"])
@@ -135,7 +151,7 @@ fn compile(
         .status()
         .context("run cargo")?;
     if !status.success() {
-        bail!("the XDP program does not build: {status}");
+        bail!("{name} does not build: {status}");
     }
     Ok(())
 }

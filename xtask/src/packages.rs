@@ -10,7 +10,8 @@ use crate::privilege::Privilege;
 type Package = (&'static str, &'static str);
 
 /// What the tests in network namespaces run.
-pub const FOR_TESTS: &[Package] = &[("ip", "iproute2"), ("mosquitto", "mosquitto")];
+pub const FOR_TESTS: &[Package] =
+    &[("ip", "iproute2"), ("mosquitto", "mosquitto"), ("ping", "iputils-ping")];
 
 /// What the benchmark runs and compares with.
 pub const FOR_BENCH: &[Package] = &[

@@ -1,6 +1,6 @@
 //! Measures mqlb: `cargo xtask bench` builds and starts this.
 //!
-//! `bench --mqlb PATH [--quick] [--only PART[,PART]] [--write FILE]`; as root.
+//! `bench --mqlb PATH [--replay FILE] [--quick] [--only PART[,PART]] [--write FILE]`; as root.
 
 #![allow(clippy::cast_precision_loss, reason = "figures are told with three digits")]
 
@@ -13,6 +13,7 @@ mod end_to_end;
 mod load;
 mod machine;
 mod options;
+mod packets;
 mod slab;
 mod statistics;
 mod table;
@@ -29,7 +30,7 @@ use options::{Options, Part};
 
 /// The generated parts of the report.
 #[cfg(test)]
-const BLOCKS: [&str; 3] = ["machine", "end-to-end", "control"];
+const BLOCKS: [&str; 4] = ["machine", "packets", "end-to-end", "control"];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -52,6 +53,7 @@ fn run(options: &Options) -> Result<()> {
     print(&blocks[0].text);
     for part in &options.parts {
         let block = match part {
+            Part::Packets => packets::run(options, &print)?,
             Part::EndToEnd => end_to_end::run(options.quick, &options.mqlb, &print)?,
             Part::Control => control::run(options.quick, &options.mqlb, &print)?,
         };

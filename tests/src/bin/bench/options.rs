@@ -7,15 +7,17 @@ use anyhow::{Context as _, Result, bail};
 /// A part of the benchmark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
+    Packets,
     EndToEnd,
     Control,
 }
 
 impl Part {
-    const ALL: [Self; 2] = [Self::EndToEnd, Self::Control];
+    const ALL: [Self; 3] = [Self::Packets, Self::EndToEnd, Self::Control];
 
     const fn name(self) -> &'static str {
         match self {
+            Self::Packets => "packets",
             Self::EndToEnd => "end-to-end",
             Self::Control => "control",
         }
@@ -33,11 +35,14 @@ pub struct Options {
     pub write: Option<PathBuf>,
     /// The `mqlb` that is measured.
     pub mqlb: PathBuf,
+    /// The object of the program that replays frames; needed for the packets.
+    pub replay: Option<PathBuf>,
 }
 
 impl Options {
     pub fn parse(arguments: &[String]) -> Result<Self> {
-        let (mut quick, mut parts, mut write, mut mqlb) = (false, Part::ALL.to_vec(), None, None);
+        let (mut quick, mut parts) = (false, Part::ALL.to_vec());
+        let (mut write, mut mqlb, mut replay) = (None, None, None);
         let mut words = arguments.iter();
         while let Some(word) = words.next() {
             let mut value = || words.next().with_context(|| format!("{word} wants a value"));
@@ -46,14 +51,15 @@ impl Options {
                 "--only" => parts = read_parts(value()?)?,
                 "--write" => write = Some(value()?.into()),
                 "--mqlb" => mqlb = Some(value()?.into()),
+                "--replay" => replay = Some(value()?.into()),
                 other => bail!(
                     "what is {other}?\n\
-                     hint: say `--mqlb PATH`, `--quick`, `--only PART[,PART]`, `--write FILE`"
+                     hint: say `--mqlb PATH`, `--replay FILE`, `--quick`, `--only PART[,PART]`, `--write FILE`"
                 ),
             }
         }
         let mqlb = mqlb.context("say with `--mqlb PATH` which mqlb to measure")?;
-        Ok(Self { quick, parts, write, mqlb })
+        Ok(Self { quick, parts, write, mqlb, replay })
     }
 }
 
@@ -92,7 +98,7 @@ mod tests {
     #[test]
     fn what_is_not_understood_is_an_error_that_says_what_would_be() {
         for (line, says) in [
-            ("--mqlb m --only speed", "the parts are end-to-end, control"),
+            ("--mqlb m --only speed", "the parts are packets, end-to-end, control"),
             ("--mqlb m --fast", "--quick"),
             ("--mqlb", "--mqlb wants a value"),
             ("--quick", "--mqlb PATH"),

@@ -1,0 +1,190 @@
+//! What a packet costs in the XDP program, without everything around it.
+
+mod replay;
+mod stage;
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+use aya::programs::ProgramFd;
+use lb_common::{
+    flow::{Flow, FlowKey},
+    layout::maps,
+    replay::{BROKERS, MAX_FLOWS, SOURCES},
+    verdict::Verdict,
+};
+use lb_tests::topology::Family;
+
+use super::{
+    document::Block,
+    options::Options,
+    statistics::{median, range},
+    table::{Table, figure, verdict},
+};
+use replay::{Packet, Replay};
+use stage::Stage;
+
+/// What a packet of an established connection may cost with warm caches, in nanoseconds.
+const AIM_NS: f64 = 90.0;
+
+/// Numbers of flows: caches warm, nearly so, too small, far too small.
+const FLOWS: [u32; 4] = [1, 1 << 10, 1 << 17, MAX_FLOWS];
+
+/// How much is measured.
+#[derive(Debug, Clone, Copy)]
+struct Effort {
+    /// Pairs of base line and program under test.
+    rounds: usize,
+    /// Frames in each.
+    frames: u32,
+}
+
+const FULL: Effort = Effort { rounds: 15, frames: 1_000_000 };
+const QUICK: Effort = Effort { rounds: 3, frames: 200_000 };
+
+/// One line of the table; times in nanoseconds per frame, a sample per round.
+#[derive(Debug)]
+struct Line {
+    family: Family,
+    packet: Packet,
+    flows: u32,
+    /// The replay alone.
+    base: Vec<f64>,
+    /// The program under test, without the replay.
+    net: Vec<f64>,
+}
+
+pub fn run(options: &Options, print: &dyn Fn(&str)) -> Result<Block> {
+    let replay = options.replay.as_deref().context("say with `--replay FILE` what replays")?;
+    print("\npackets");
+    let lines = measure(&options.mqlb, replay, if options.quick { QUICK } else { FULL })?;
+    Ok(Block { name: "packets", text: table(&lines).to_string() })
+}
+
+fn table(lines: &[Line]) -> Table {
+    let head = ["packet", "flows", "ns", "lowest", "highest", "of base line", "aim"];
+    let mut table = Table::new(head);
+    for Line { family, packet, flows, base, net } in lines {
+        let (lowest, highest) = range(net);
+        let ns = median(net);
+        let is_aimed_at = *flows == 1 && packet.is_established();
+        let aim = format!("<= {AIM_NS:.0}");
+        table.row([
+            format!("{}, {}", if *family == Family::V4 { "IPv4" } else { "IPv6" }, packet.name()),
+            flows.to_string(),
+            figure(ns),
+            figure(lowest),
+            figure(highest),
+            figure(ns / median(base)),
+            if is_aimed_at { verdict(&aim, ns <= AIM_NS) } else { String::new() },
+        ]);
+    }
+    table
+}
+
+/// Measures all packets, of both families.
+fn measure(mqlb: &Path, replay: &Path, effort: Effort) -> Result<Vec<Line>> {
+    let stage = Stage::new(mqlb)?;
+    pin_to_last_cpu()?;
+    let program = stage.program()?.fd()?;
+    let mut bench = Bench { replay: Replay::load(replay)?, stage, program, effort };
+    let mut lines = Vec::new();
+    for family in Family::ALL {
+        // The ports are all free yet.
+        lines.push(bench.opened(family)?);
+        bench.stage.fill(family)?;
+        for packet in [Packet::FromClient, Packet::FromBroker] {
+            for flows in FLOWS {
+                lines.push(bench.line(family, packet, flows)?);
+            }
+        }
+        for flows in [1, MAX_FLOWS] {
+            lines.push(bench.line(family, Packet::Unknown, flows)?);
+        }
+    }
+    Ok(lines)
+}
+
+struct Bench {
+    replay: Replay,
+    stage: Stage,
+    program: ProgramFd,
+    effort: Effort,
+}
+
+impl Bench {
+    /// Measures a packet that leaves the tables as they are.
+    fn line(&mut self, family: Family, packet: Packet, flows: u32) -> Result<Line> {
+        let Effort { rounds, frames } = self.effort;
+        self.replay.set(&self.stage, family, packet, flows)?;
+        self.run(true, packet, frames)?;
+        let mut base = Vec::new();
+        let mut net = Vec::new();
+        for _ in 0..rounds {
+            let alone = self.run(false, packet, frames)?;
+            net.push(self.run(true, packet, frames)? - alone);
+            base.push(alone);
+        }
+        Ok(Line { family, packet, flows, base, net })
+    }
+
+    /// Measures the SYN of new clients: fewer at a time, because each leaves a handshake.
+    fn opened(&mut self, family: Family) -> Result<Line> {
+        const FRAMES: u32 = 30_000;
+        let packet = Packet::Syn;
+        self.replay.set(&self.stage, family, packet, MAX_FLOWS)?;
+        let mut base = Vec::new();
+        let mut net = Vec::new();
+        for _ in 0..self.effort.rounds {
+            let alone = self.run(false, packet, FRAMES)?;
+            net.push(self.run(true, packet, FRAMES)? - alone);
+            base.push(alone);
+            self.forget_handshakes()?;
+        }
+        self.stage.free_ports(family)?;
+        Ok(Line { family, packet, flows: FRAMES, base, net })
+    }
+
+    /// Replays `frames`, and makes sure that each got the verdict that is to be measured. What the
+    /// network itself says meanwhile (ARP and its like) is counted, too.
+    fn run(&mut self, under_test: bool, packet: Packet, frames: u32) -> Result<f64> {
+        let verdict = match packet {
+            Packet::FromClient | Packet::Syn => Verdict::ToBackend,
+            Packet::FromBroker => Verdict::ToClient,
+            Packet::Unknown => Verdict::UnknownFlowDrop,
+        };
+        let before = self.stage.tables.verdicts()?;
+        let program = under_test.then_some(&self.program);
+        let replay = &mut self.replay;
+        let time = self.stage.namespace().run(|| replay.run(program, frames))??;
+        let after = self.stage.tables.verdicts()?;
+        let counted: Vec<u64> =
+            after.iter().zip(&before).map(|(after, before)| after - before).collect();
+        let expected = if under_test { u64::from(frames) } else { 0 };
+        let others = counted.iter().sum::<u64>() - counted[verdict as usize];
+        ensure!(
+            counted[verdict as usize] == expected && others < 1_000,
+            "{packet:?}: {} times {}, not {expected}; {others} times something else",
+            counted[verdict as usize],
+            verdict.name()
+        );
+        Ok(time)
+    }
+
+    fn forget_handshakes(&self) -> Result<()> {
+        let mut pending = self.stage.tables.hash::<FlowKey, Flow>(maps::PENDING)?;
+        let keys: Vec<FlowKey> = pending.keys().collect::<Result<_, _>>()?;
+        keys.iter().try_for_each(|key| pending.remove(key)).context("forget the handshakes")
+    }
+}
+
+/// Threads that are started from now on stay there, too.
+fn pin_to_last_cpu() -> Result<()> {
+    let mut cpus = nix::sched::CpuSet::new();
+    let last = std::thread::available_parallelism()?.get() - 1;
+    cpus.set(last)?;
+    nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(0), &cpus).context("pin to a CPU")
+}
+
+const _: () =
+    assert!(BROKERS * SOURCES * (lb_common::replay::PORTS as usize) == MAX_FLOWS as usize);
