@@ -10,7 +10,9 @@ pub mod maps {
     pub const SETTINGS: &str = "SETTINGS";
     /// Hash of [`crate::service::ServiceKey`] to [`crate::service::Service`].
     pub const SERVICES: &str = "SERVICES";
-    /// Array of [`crate::service::Service`] by id, for replies.
+    /// Array of one `u32`, another whenever [`SERVICES`] or [`PEERS`] were added to or removed from.
+    pub const GENERATION: &str = "GENERATION";
+    /// Array of [`crate::service::Service`] by id.
     pub const SERVICE_BY_ID: &str = "SERVICE_BY_ID";
     /// Array by service id of maps that hold one [`crate::ring::Ring`].
     pub const RINGS: &str = "RINGS";

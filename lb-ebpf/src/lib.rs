@@ -16,6 +16,7 @@ mod from_client;
 mod handshake;
 #[cfg(any(test, feature = "host"))]
 pub mod host;
+pub mod known;
 pub mod packet;
 pub mod parse;
 pub mod reset;

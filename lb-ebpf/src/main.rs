@@ -34,6 +34,7 @@ use lb_common::{
 };
 use lb_ebpf::{
     Outcome,
+    known::{self, KnownPeer, KnownService},
     packet::{Ethernet, Packet, Wire},
     process,
     route::{self, CachedRoute},
@@ -44,6 +45,9 @@ use lb_ebpf::{
 static SETTINGS: Array<Settings, 1> = Array::new();
 #[btf_map]
 static SERVICES: HashMap<ServiceKey, Service, { sizes::SERVICES }> = HashMap::new();
+/// Another one whenever services or peers were added or removed.
+#[btf_map]
+static GENERATION: Array<u32, 1> = Array::new();
 #[btf_map]
 static SERVICE_BY_ID: Array<Service, { sizes::SERVICES }> = Array::new();
 #[btf_map]
@@ -71,6 +75,13 @@ static BACKEND_COUNTERS: PerCpuArray<BackendCounters, { sizes::BACKENDS }> = Per
 /// Not pinned: what one load of the program knows is looked up anew by the next.
 #[btf_map]
 static ROUTES: PerCpuArray<CachedRoute, { route::CACHED }> = PerCpuArray::new();
+
+#[btf_map]
+static KNOWN_SERVICES: PerCpuArray<KnownService, { known::SERVICES }> = PerCpuArray::new();
+#[btf_map]
+static KNOWN_PEERS: PerCpuArray<KnownPeer, { known::PEERS }> = PerCpuArray::new();
+#[btf_map]
+static CLOCK: PerCpuArray<Reading, 1> = PerCpuArray::new();
 
 /// Set at load to log the verdict of every packet. While it is zero the verifier removes the code.
 #[unsafe(no_mangle)]
@@ -119,11 +130,8 @@ struct Frame {
 
 impl Packet for Frame {
     #[inline(always)]
-    fn len(&self) -> usize {
-        // The difference of the two packet pointers is not usable here: LLVM re-associates it into
-        // pointer arithmetic that the verifier forbids.
-        // SAFETY: `ctx` is the context that the kernel gave us.
-        unsafe { bpf_xdp_get_buff_len(self.ctx.ctx) as usize }
+    fn holds(&self, bytes: usize) -> bool {
+        self.ctx.data() + bytes <= self.ctx.data_end()
     }
 
     #[inline(always)]
@@ -149,12 +157,23 @@ impl Packet for Frame {
 
     #[inline(always)]
     fn truncate(&mut self, len: usize) -> Option<()> {
-        let delta = len as i32 - self.len() as i32;
+        // The difference of the two packet pointers is not usable here: LLVM re-associates it into
+        // pointer arithmetic that the verifier forbids.
         // SAFETY: `ctx` is the context that the kernel gave us; no packet pointer is kept across
-        // the call, every access derives its own.
-        let result = unsafe { bpf_xdp_adjust_tail(self.ctx.ctx, delta) };
+        // the second call, every access derives its own.
+        let result = unsafe {
+            let delta = len as i32 - bpf_xdp_get_buff_len(self.ctx.ctx) as i32;
+            bpf_xdp_adjust_tail(self.ctx.ctx, delta)
+        };
         (result == 0).then_some(())
     }
+}
+
+/// A reading of the clock, which serves for the rest of its jiffy: a jiffy is read without a call.
+#[derive(Clone, Copy)]
+struct Reading {
+    jiffy: u64,
+    tick: u32,
 }
 
 /// The maps and the helpers of the kernel.
@@ -173,8 +192,14 @@ impl Tables for Kernel {
 
     #[inline(always)]
     fn service(&self, key: &ServiceKey) -> Option<&'static Service> {
-        // SAFETY: a service is replaced, as a whole, by one that is as valid.
-        unsafe { SERVICES.get(key) }
+        let generation = GENERATION.get(0).copied()?;
+        let words = known::service(key);
+        let cell = KNOWN_SERVICES.get_ptr_mut(known::place(&words, known::SERVICES))?;
+        // SAFETY: as in `count` above; a service is replaced, as a whole, by one that is as valid.
+        let (cell, ask) = unsafe { (&mut *cell, || SERVICES.get(key).map(|service| service.id)) };
+        let id = known::id(cell, &words, generation, ask)?;
+        // It may have been removed at this moment.
+        SERVICE_BY_ID.get(id).filter(|service| service.id == id)
     }
 
     #[inline(always)]
@@ -203,8 +228,12 @@ impl Tables for Kernel {
 
     #[inline(always)]
     fn peer(&self, key: &PeerKey) -> Option<u32> {
-        // SAFETY: copied out at once; an integer.
-        unsafe { PEERS.get(key) }.copied()
+        let generation = GENERATION.get(0).copied()?;
+        let words = known::peer(key);
+        let cell = KNOWN_PEERS.get_ptr_mut(known::place(&words, known::PEERS))?;
+        // SAFETY: as in `count` above; what the hash holds is copied out at once: an integer.
+        let (cell, ask) = unsafe { (&mut *cell, || PEERS.get(key).copied()) };
+        known::id(cell, &words, generation, ask)
     }
 
     #[inline(always)]
@@ -247,8 +276,16 @@ impl Tables for Kernel {
 
     #[inline(always)]
     fn now(&self) -> u32 {
-        // SAFETY: the helper takes nothing and returns an integer. Linux 5.11.
-        ticks::from_ns(unsafe { bpf_ktime_get_coarse_ns() })
+        // SAFETY: the helpers take nothing and return integers (Linux 5.6 and 5.11).
+        let read = || ticks::from_ns(unsafe { bpf_ktime_get_coarse_ns() });
+        let Some(last) = CLOCK.get_ptr_mut(0) else { return read() };
+        // SAFETY: as above; as in `count` above, nobody else uses this copy.
+        let (last, jiffy) = unsafe { (&mut *last, bpf_jiffies64()) };
+        // The coarse clock moves on with the jiffies.
+        if last.jiffy != jiffy {
+            *last = Reading { jiffy, tick: read() };
+        }
+        last.tick
     }
 
     #[inline(always)]

@@ -7,8 +7,8 @@ use crate::checksum::Sum;
 /// Offsets are constants at every place of use, so that the verifier sees one bounds check per
 /// header and no variable packet pointer.
 pub trait Packet {
-    /// Length of the whole frame in bytes.
-    fn len(&self) -> usize;
+    /// Whether the frame has at least so many bytes.
+    fn holds(&self, bytes: usize) -> bool;
 
     /// A copy of the header at `offset`, or `None` if the frame ends before.
     fn load<T: Wire>(&self, offset: usize) -> Option<T>;
@@ -18,11 +18,6 @@ pub trait Packet {
 
     /// Cuts the frame to `len` bytes; `None` if that is not possible.
     fn truncate(&mut self, len: usize) -> Option<()>;
-
-    /// Whether the frame has no bytes.
-    fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
 }
 
 /// A value that lies in a packet as it lies in memory.

@@ -190,11 +190,13 @@ fn ipv6(packet: &impl Packet) -> Result<Segment, Verdict> {
 #[inline(always)]
 fn tcp_header<const IP: usize>(packet: &impl Packet, ip_len: u16) -> Result<Tcp, Verdict> {
     let ip_len = ip_len as usize;
+    // First: LLVM would leave out this check if the next one came before, and the verifier does not
+    // see that the next one says more.
+    let tcp: Tcp = packet.load(ETHERNET_LEN + IP).ok_or(Verdict::BadLength)?;
     // The frame may be longer: Ethernet pads short packets.
-    if ip_len < IP + TCP_LEN || ETHERNET_LEN + ip_len > packet.len() {
+    if ip_len < IP + TCP_LEN || !packet.holds(ETHERNET_LEN + ip_len) {
         return Err(Verdict::BadLength);
     }
-    let tcp: Tcp = packet.load(ETHERNET_LEN + IP).ok_or(Verdict::BadLength)?;
     let header_len = tcp_header_len(&tcp) as usize;
     if header_len < TCP_LEN || IP + header_len > ip_len {
         return Err(Verdict::BadLength);

@@ -83,6 +83,8 @@ impl Kernel {
         for (key, service) in &world.services {
             services.insert(key, service, 0)?;
         }
+        let mut generation: Array<_, u32> = self.map(maps::GENERATION)?.try_into()?;
+        generation.set(0, generation.get(&0, 0)? + 1, 0)?;
         let mut by_id: Array<_, Service> = self.map(maps::SERVICE_BY_ID)?.try_into()?;
         for service in world.services.values() {
             by_id.set(service.id, service, 0)?;

@@ -10,8 +10,8 @@ use crate::packet::{Packet, Wire};
 pub struct Bytes(pub Vec<u8>);
 
 impl Packet for Bytes {
-    fn len(&self) -> usize {
-        self.0.len()
+    fn holds(&self, bytes: usize) -> bool {
+        self.0.len() >= bytes
     }
 
     fn load<T: Wire>(&self, offset: usize) -> Option<T> {

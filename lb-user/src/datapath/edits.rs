@@ -157,10 +157,12 @@ fn put_ring(tables: &Tables, service: u32, ring: &Ring) -> Result<(), DatapathEr
 fn put_service(tables: &Tables, service: &Service) -> Result<(), DatapathError> {
     tables.service_by_id.put(&service.id, service)?;
     // Last: from now on segments to this VIP are ours.
-    tables.services.put(&service.key, service)
+    tables.services.put(&service.key, service)?;
+    tables.forget_known()
 }
 
 fn remove_service(tables: &Tables, key: &ServiceKey, id: u32) -> Result<(), DatapathError> {
     tables.services.remove(key)?;
+    tables.forget_known()?;
     tables.service_by_id.zero(&id)
 }

@@ -19,9 +19,10 @@ use super::{
 use crate::config::model::{Config, Limits};
 
 /// The tables that are pinned; whatever else the program uses belongs to one load of it.
-const PINNED: [&str; 12] = [
+const PINNED: [&str; 13] = [
     maps::SETTINGS,
     maps::SERVICES,
+    maps::GENERATION,
     maps::SERVICE_BY_ID,
     maps::RINGS,
     maps::BACKENDS,

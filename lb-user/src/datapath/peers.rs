@@ -17,7 +17,8 @@ pub(super) fn put(
 ) -> Result<(), DatapathError> {
     create_tables(tables, known, pins, BTreeSet::from([peer]))?;
     // Last: from now on segments of this peer are ours.
-    tables.peers.put(key, &peer)
+    tables.peers.put(key, &peer)?;
+    tables.forget_known()
 }
 
 /// Makes the tables of these peers, those that are not there yet. No packet can notice.
@@ -57,6 +58,7 @@ pub(super) fn remove(
     peer: u32,
 ) -> Result<(), DatapathError> {
     tables.peers.remove(key)?;
+    tables.forget_known()?;
     PortTable::unpin(pins, peer).map_err(|error| refused(&error))?;
     known.ports.remove(&peer);
     tables.ports.remove(&peer)

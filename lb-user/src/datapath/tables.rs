@@ -14,12 +14,14 @@ use super::{
     pins::Pins,
     table::{PerCpuTable, Table},
 };
+use crate::control::datapath::DatapathError;
 
 /// The tables; for each see [`lb_common::layout::maps`].
 #[derive(Debug)]
 pub(super) struct Tables {
     pub settings: Table<u32, Settings>,
     pub services: Table<ServiceKey, Service>,
+    pub generation: Table<u32, u32>,
     pub service_by_id: Table<u32, Service>,
     /// The values are maps: written as file descriptors.
     pub rings: Table<u32, u32>,
@@ -39,6 +41,7 @@ impl Tables {
         Ok(Self {
             settings: Table::open(pins, maps::SETTINGS)?,
             services: Table::open(pins, maps::SERVICES)?,
+            generation: Table::open(pins, maps::GENERATION)?,
             service_by_id: Table::open(pins, maps::SERVICE_BY_ID)?,
             rings: Table::open(pins, maps::RINGS)?,
             backends: Table::open(pins, maps::BACKENDS)?,
@@ -50,5 +53,12 @@ impl Tables {
             verdicts: PerCpuTable::open(pins, maps::VERDICTS)?,
             backend_counters: PerCpuTable::open(pins, maps::BACKEND_COUNTERS)?,
         })
+    }
+
+    /// From now on each CPU looks services and peers up anew (`lb-ebpf/src/known.rs`). To be called
+    /// after every addition and every removal.
+    pub(super) fn forget_known(&self) -> Result<(), DatapathError> {
+        let generation = self.generation.get(&0)?.unwrap_or_default();
+        self.generation.put(&0, &generation.wrapping_add(1))
     }
 }
