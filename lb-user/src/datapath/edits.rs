@@ -27,19 +27,35 @@ use crate::control::datapath::{Datapath, DatapathError, Edit, SweepReport};
 
 impl Datapath for Xdp {
     fn apply(&mut self, edit: &Edit) -> Result<(), DatapathError> {
-        let Self { tables, known, pins, .. } = self;
+        let Self { tables, known, pins, settling, .. } = self;
         match edit {
             Edit::PutSettings(settings) => put_settings(tables, known, settings),
             Edit::PutSource { number, source } => tables.sources.put(number, source),
-            Edit::PutBackend { id, backend } => put_backend(tables, known, *id, backend),
-            Edit::ClearBackend { id } => clear_backend(tables, known, *id),
+            Edit::PutBackend { id, backend } => {
+                settling.begin();
+                put_backend(tables, known, *id, backend)
+            }
+            Edit::ClearBackend { id } => {
+                // A packet of the broker may have read from a port whose backend it was.
+                settling.wait()?;
+                clear_backend(tables, known, *id)
+            }
             Edit::PutPeer { key, peer } => peers::put(tables, known, pins, key, *peer),
             Edit::RemovePeer { key, peer } => peers::remove(tables, known, pins, key, *peer),
             Edit::PutRing { service, ring } => put_ring(tables, *service, ring),
             Edit::RemoveRing { service } => tables.rings.remove(service),
             Edit::PutService(service) => put_service(tables, service),
             Edit::RemoveService { key, id } => remove_service(tables, key, *id),
-            Edit::Purge { backend } => collect::purge(tables, known, *backend, super::now()),
+            Edit::Purge { backend } => {
+                settling.wait()?;
+                let result =
+                    collect::purge(&tables.of_flows(), known, *backend, super::now(), || {
+                        settling.begin();
+                        settling.wait()
+                    });
+                settling.begin();
+                result
+            }
         }
     }
 
@@ -69,11 +85,11 @@ impl Datapath for Xdp {
     }
 
     fn sweep(&mut self, now: u32) -> Result<SweepReport, DatapathError> {
-        collect::everything(&self.tables, &self.known, &mut self.suspects, now)
+        collect::everything(&self.tables.of_flows(), &self.known, &mut self.suspects, now)
     }
 
     fn sweep_pending(&mut self, now: u32) -> Result<u64, DatapathError> {
-        collect::handshakes(&self.tables, &self.known, now)
+        collect::handshakes(&self.tables.pending, &self.known, now)
     }
 
     fn flows(&self, visit: &mut dyn FnMut(&FlowKey, &Flow)) -> Result<(), DatapathError> {

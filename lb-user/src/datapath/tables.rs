@@ -11,6 +11,7 @@ use lb_common::{
 
 use super::{
     StartError,
+    collect::FlowTables,
     pins::Pins,
     table::{PerCpuTable, Table},
 };
@@ -50,5 +51,10 @@ impl Tables {
             verdicts: PerCpuTable::open(pins, maps::VERDICTS)?,
             backend_counters: PerCpuTable::open(pins, maps::BACKEND_COUNTERS)?,
         })
+    }
+
+    /// The two that flows lie in.
+    pub(super) const fn of_flows(&self) -> FlowTables<'_, Table<FlowKey, Flow>> {
+        FlowTables { pending: &self.pending, flows: &self.flows }
     }
 }
