@@ -18,6 +18,8 @@ mod error;
 mod explain;
 mod interface;
 #[cfg(test)]
+mod interleaved;
+#[cfg(test)]
 mod kernel_tests;
 mod known;
 mod layout;
