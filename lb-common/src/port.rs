@@ -53,6 +53,9 @@ pub mod port_flags {
     pub const BROKER_FIN: u64 = 1 << 4;
     /// The handshake is complete: the flow is in the connection table.
     pub const PROMOTED: u64 = 1 << 5;
+    /// The controller has taken the port from its flow, whose entry it removes before the port may
+    /// rest. A flag of its own: packets of the flow still set and clear the others.
+    pub const TAKEN: u64 = 1 << 6;
 }
 
 impl Owner {

@@ -63,7 +63,7 @@ pub(super) fn claim(port: &PortState, key: &FlowKey, flow: &Flow, stage: Stage, 
 
 /// The owner of a port from the moment it is taken from its flow until it rests: not claimed, and
 /// not to be claimed before the entry of the flow is removed.
-const TAKEN: Owner = Owner(port_flags::CLIENT_FIN | port_flags::BROKER_FIN);
+const TAKEN: Owner = Owner(port_flags::TAKEN);
 
 /// Takes `port` from `owner`; whether it was still `owner`'s. The entry of the flow is removed next,
 /// and only then the port may rest: a crash in between leaves a port that nobody uses, never one
@@ -156,6 +156,15 @@ mod tests {
         assert!(!take(&port, owner));
         assert!(take(&port, Owner(owner.0 | port_flags::PROMOTED)));
         assert!(!port.owner().has(port_flags::CLAIMED | port_flags::RESTING));
+    }
+
+    #[test]
+    fn a_port_that_is_taken_stays_so_whatever_a_late_packet_marks() {
+        let port = Port::default();
+        assert!(take(&port, Owner::FREE));
+        port.set(port_flags::CLIENT_FIN | port_flags::BROKER_FIN);
+        port.clear(port_flags::CLIENT_FIN | port_flags::BROKER_FIN);
+        assert_eq!(port.owner(), TAKEN);
     }
 
     #[test]

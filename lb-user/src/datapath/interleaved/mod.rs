@@ -25,7 +25,7 @@ use lb_ebpf::{
 };
 
 use self::{
-    schedule::{Schedule, grace, section, time, without_steps},
+    schedule::{Schedule, grace, quiet, section, time, without_steps},
     script::{NET, Order, PORTS, Script, Segment, client, from_broker, from_client},
     world::{Collected, Shared},
 };
@@ -49,6 +49,7 @@ fn run(seed: u64, rules: Rules) {
     let script = Script::new(&mut random);
     let mut world = NET.world();
     world.settings.ports = PORTS;
+    if std::env::var("INTERLEAVING").is_ok() { eprintln!("{script:#?}"); }
     let shared = Shared::new(world, script.room);
     let mut last = (1, 0);
     for segment in script.stages.iter().flatten() {
@@ -73,7 +74,7 @@ fn run(seed: u64, rules: Rules) {
         Box::new(|| {
             for ticks in &script.clock {
                 // Far less than a tick passes while a packet is under way.
-                grace();
+                quiet();
                 shared.now.fetch_add(*ticks, Relaxed);
             }
         }),

@@ -72,6 +72,16 @@ pub(super) fn grace() {
     });
 }
 
+/// Waits until no other actor is in a section.
+pub(super) fn quiet() {
+    with_actor(|schedule, id| {
+        let is_busy = |turn: &Turn| (0..).zip(&turn.sections).any(|(other, s)| other != id && s.1);
+        while is_busy(&schedule.lock()) {
+            schedule.pass(id, true);
+        }
+    });
+}
+
 /// How many steps were made so far.
 pub(super) fn time() -> u64 {
     let mut time = 0;

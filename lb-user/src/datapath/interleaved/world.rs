@@ -64,7 +64,8 @@ pub(super) struct Table {
     is_pending: bool,
     room: usize,
     entries: Mutex<BTreeMap<FlowKey, Arc<Entry>>>,
-    /// Entries that the collection has read when it could collect them.
+    /// Entries that the collection has read when it could collect them, or a packet when they were
+    /// closed: a SYN and data that come at the same time may each be taken for the first.
     judged: Mutex<BTreeSet<usize>>,
 }
 
@@ -94,6 +95,12 @@ impl Table {
     fn find(&self, key: &FlowKey) -> Option<FlowRef> {
         step();
         self.entries.lock().unwrap().get(key).cloned().map(FlowRef)
+    }
+
+    fn note_closed(&self) {
+        let all = self.list();
+        let closed = all.iter().filter(|(_, entry)| entry.flow().is_closed());
+        self.judged.lock().unwrap().extend(closed.map(|(_, entry)| entry.number));
     }
 
     /// The entries as they are, for the judgement: no step.
@@ -154,8 +161,11 @@ impl Shared {
         &self.backends[&id][self.flags[&id].load(Relaxed) as usize]
     }
 
+    #[allow(dead_code)] fn trace(&self, what: &str) { if std::env::var("INTERLEAVING").is_ok() { without_steps(|| { let ports: Vec<String> = self.known.ports.iter().flat_map(|(p,t)| t.iter().enumerate().map(move |(i,x)| format!("{p}/{i}:{:x}", x.owner().0)).collect::<Vec<_>>()).filter(|s| !s.ends_with(":0")).collect(); eprintln!("{} {:?} {what} now {} {ports:?}", time(), std::thread::current().id(), self.now.load(Relaxed)); }) } }
+
     fn insert(&self, table: &Table, key: &FlowKey, flow: Flow) -> Result<(), InsertError> {
         step();
+        self.trace(&format!("insert {} {:?} {:?}", table.is_pending, key.port, flow));
         let mut entries = table.entries.lock().unwrap();
         if entries.contains_key(key) {
             return Err(InsertError::Exists);
@@ -172,6 +182,7 @@ impl Shared {
 
     fn remove(&self, table: &Table, key: &FlowKey) -> bool {
         step();
+        self.trace(&format!("remove {} {:?}", table.is_pending, key));
         let Some(entry) = table.entries.lock().unwrap().remove(key) else { return false };
         self.story.lock().unwrap()[entry.number].died = Some(time());
         without_steps(|| self.judge_removal(table, key, &entry));
@@ -233,6 +244,8 @@ impl<'a> Tables for &'a Shared {
     }
 
     fn backend(&self, id: u32) -> Option<&Backend> {
+        // The pipeline has read the flow just now.
+        without_steps(|| self.flows.note_closed());
         step();
         Some(self.backend_now(id))
     }
