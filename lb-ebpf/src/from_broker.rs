@@ -91,7 +91,8 @@ fn note_progress(segment: &Segment, owner: Owner, port: &Port) {
     let said = Progress { next: segment.next_sequence(), acknowledged: segment.acknowledgement };
     if segment.has(tcp_flags::SYN) {
         port.set_progress(said);
-        port.set(port_flags::SYN_ACKED);
+        // Only if it is still that flow's: a port that is free must stay unmarked.
+        port.take(owner, Owner(owner.0 | port_flags::SYN_ACKED));
     } else if owner.has(port_flags::PROMOTED) && port.progress() != said {
         port.set_progress(said);
     }

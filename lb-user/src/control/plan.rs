@@ -79,8 +79,8 @@ fn removals(old: &Tables, new: &Tables, edits: &mut Vec<Edit>) {
             edits.push(Edit::PutBackend { id: *id, backend: *backend });
         }
     }
-    // Each step for all of them before the next: a purge waits for packets that have read entries
-    // as they were, and so does the end of an entry, but only once after a series of changes.
+    // Each step for all of them before the next: the end of an entry waits for the packets under
+    // way, but only once after a series of purges.
     let removed = || old.backends.iter().filter(|(id, _)| !new.backends.contains_key(id));
     for (id, before) in removed().filter(|(_, before)| before.flags & FORWARD != 0) {
         let backend = Backend { flags: PRESENT, ..*before };

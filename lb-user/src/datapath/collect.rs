@@ -136,8 +136,9 @@ fn pass(
 
 /// Removes every entry of `backend` and lets its ports rest.
 ///
-/// No packet may be under way that could still add an entry: `settle` waits until every packet is
-/// through that is under way when it is called.
+/// The ring leads to others by now, and the backend's entry says that it refuses. A packet that read
+/// that entry before can add no flow any more: a handshake that is completed must win the port that
+/// is taken here. `settle` waits until every packet is through that is under way when it is called.
 pub(super) fn purge(
     tables: &FlowTables<'_, impl Entries>,
     known: &Known,

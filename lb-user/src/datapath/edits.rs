@@ -31,13 +31,11 @@ impl Datapath for Xdp {
         match edit {
             Edit::PutSettings(settings) => put_settings(tables, known, settings),
             Edit::PutSource { number, source } => tables.sources.put(number, source),
-            Edit::PutBackend { id, backend } => {
-                settling.begin();
-                put_backend(tables, known, *id, backend)
-            }
+            Edit::PutBackend { id, backend } => put_backend(tables, known, *id, backend),
             Edit::ClearBackend { id } => {
-                // A packet of the broker may have read from a port whose backend it was.
-                settling.wait()?;
+                // The number may soon be another's, and a packet under way may have read it from
+                // an entry or a port that has been purged since.
+                settling.wait_once()?;
                 clear_backend(tables, known, *id)
             }
             Edit::PutPeer { key, peer } => peers::put(tables, known, pins, key, *peer),
@@ -47,14 +45,9 @@ impl Datapath for Xdp {
             Edit::PutService(service) => put_service(tables, service),
             Edit::RemoveService { key, id } => remove_service(tables, key, *id),
             Edit::Purge { backend } => {
-                settling.wait()?;
-                let result =
-                    collect::purge(&tables.of_flows(), known, *backend, super::now(), || {
-                        settling.begin();
-                        settling.wait()
-                    });
                 settling.begin();
-                result
+                let settle = || settling.wait();
+                collect::purge(&tables.of_flows(), known, *backend, super::now(), settle)
             }
         }
     }

@@ -44,21 +44,26 @@ impl Settling {
         Ok(Self { outer, inner, is_due: true })
     }
 
-    /// Notes that something was changed that packets under way may have read before.
+    /// Notes that something is changed that packets under way may have read before.
     pub(super) const fn begin(&mut self) {
         self.is_due = true;
     }
 
     /// Waits if that is due: once for all changes since the last wait. Some 10 ms.
-    pub(super) fn wait(&mut self) -> Result<(), DatapathError> {
+    pub(super) fn wait_once(&mut self) -> Result<(), DatapathError> {
         if self.is_due {
-            let (only, inner) = (0u32, sys::raw(self.inner.as_fd()));
-            // SAFETY: keys and values of the map are four bytes each.
-            unsafe { sys::update(self.outer.as_fd(), &raw const only, &raw const inner) }
-                .map_err(|source| error("wait for the packets under way", source))?;
+            self.wait()?;
             self.is_due = false;
         }
         Ok(())
+    }
+
+    /// Waits until every packet is through that is under way now.
+    pub(super) fn wait(&self) -> Result<(), DatapathError> {
+        let (only, inner) = (0u32, sys::raw(self.inner.as_fd()));
+        // SAFETY: keys and values of the map are four bytes each.
+        unsafe { sys::update(self.outer.as_fd(), &raw const only, &raw const inner) }
+            .map_err(|source| error("wait for the packets under way", source))
     }
 }
 

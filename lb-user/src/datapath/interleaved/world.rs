@@ -161,11 +161,8 @@ impl Shared {
         &self.backends[&id][self.flags[&id].load(Relaxed) as usize]
     }
 
-    #[allow(dead_code)] fn trace(&self, what: &str) { if std::env::var("INTERLEAVING").is_ok() { without_steps(|| { let ports: Vec<String> = self.known.ports.iter().flat_map(|(p,t)| t.iter().enumerate().map(move |(i,x)| format!("{p}/{i}:{:x}", x.owner().0)).collect::<Vec<_>>()).filter(|s| !s.ends_with(":0")).collect(); eprintln!("{} {:?} {what} now {} {ports:?}", time(), std::thread::current().id(), self.now.load(Relaxed)); }) } }
-
     fn insert(&self, table: &Table, key: &FlowKey, flow: Flow) -> Result<(), InsertError> {
         step();
-        self.trace(&format!("insert {} {:?} {:?}", table.is_pending, key.port, flow));
         let mut entries = table.entries.lock().unwrap();
         if entries.contains_key(key) {
             return Err(InsertError::Exists);
@@ -182,7 +179,6 @@ impl Shared {
 
     fn remove(&self, table: &Table, key: &FlowKey) -> bool {
         step();
-        self.trace(&format!("remove {} {:?}", table.is_pending, key));
         let Some(entry) = table.entries.lock().unwrap().remove(key) else { return false };
         self.story.lock().unwrap()[entry.number].died = Some(time());
         without_steps(|| self.judge_removal(table, key, &entry));
