@@ -206,7 +206,7 @@ fn from_environment(name: &str) -> Option<u64> {
 #[test]
 fn in_no_order_of_steps_a_flow_loses_its_port_or_its_place() {
     let seeds = from_environment("INTERLEAVING").map_or_else(
-        || 0..from_environment("INTERLEAVINGS").unwrap_or(9000),
+        || 0..from_environment("INTERLEAVINGS").unwrap_or(6000),
         |seed| seed..seed + 1,
     );
     lb_common::interleave::set_hook(schedule::step);
