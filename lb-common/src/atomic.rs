@@ -23,6 +23,8 @@ impl Word {
     #[inline(always)]
     #[must_use]
     pub fn load(&self) -> u64 {
+        #[cfg(feature = "interleave")]
+        crate::interleave::step();
         #[cfg(not(target_arch = "bpf"))]
         return self.0.load(Relaxed);
         // SAFETY: a reference to an aligned word, which BPF reads with one instruction that the
@@ -34,6 +36,8 @@ impl Word {
     /// Gives it another value.
     #[inline(always)]
     pub fn store(&self, value: u64) {
+        #[cfg(feature = "interleave")]
+        crate::interleave::step();
         #[cfg(not(target_arch = "bpf"))]
         self.0.store(value, Relaxed);
         // SAFETY: as in `load`, for WRITE_ONCE; the type allows writing through `&self`.
@@ -46,18 +50,24 @@ impl Word {
     /// Changes `old` to `new`; whether it held `old`.
     #[inline(always)]
     pub fn exchange(&self, old: u64, new: u64) -> bool {
+        #[cfg(feature = "interleave")]
+        crate::interleave::step();
         self.0.compare_exchange(old, new, Relaxed, Relaxed).is_ok()
     }
 
     /// Sets `bits`; returns the value before.
     #[inline(always)]
     pub fn set(&self, bits: u64) -> u64 {
+        #[cfg(feature = "interleave")]
+        crate::interleave::step();
         self.0.fetch_or(bits, Relaxed)
     }
 
     /// Clears `bits`; returns the value before.
     #[inline(always)]
     pub fn clear(&self, bits: u64) -> u64 {
+        #[cfg(feature = "interleave")]
+        crate::interleave::step();
         self.0.fetch_and(!bits, Relaxed)
     }
 }

@@ -18,6 +18,8 @@ pub mod backend;
 pub mod counters;
 pub mod flow;
 pub mod hash;
+#[cfg(feature = "interleave")]
+pub mod interleave;
 pub mod layout;
 pub mod port;
 pub mod replay;

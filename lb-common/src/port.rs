@@ -5,7 +5,11 @@
 //! its owner from free to claimed has it. When its flow ends it rests before it is free again, so
 //! that a late packet of the old connection never reaches a new one.
 
-use crate::{addr::Addr, atomic::Word};
+use crate::{
+    addr::Addr,
+    atomic::Word,
+    flow::{Flow, FlowKey},
+};
 
 /// One source port of one peer. 32 bytes, so that it never crosses a cache line.
 ///
@@ -17,15 +21,21 @@ pub struct Port {
     owner: Word,
     /// Address of the client, its bytes as they lie.
     client: [Word; 2],
-    /// The sequence number that the broker sends next in bits 0 to 31 (while the port rests: the
-    /// tick at which its rest began); above it the last acknowledgement that the broker sent.
+    /// The sequence number that the broker sends next in bits 0 to 31; above it the last
+    /// acknowledgement that the broker sent. A late packet of the broker may still write it while
+    /// the port rests: it says something only about a port that is claimed.
     progress: Word,
 }
 
 const _: () = assert!(size_of::<Port>() == 32);
 
 /// Who has a port: bits of [`port_flags`] in bits 0 to 7, the backend's number in bits 8 to 31, the
-/// client's port (its bytes as they lie) in bits 32 to 47.
+/// client's port (its bytes as they lie) in bits 32 to 47. Of a port that rests: the tick at which
+/// its rest began in bits 32 to 63.
+///
+/// All that decides who may use the port lies in this one word, so that it changes hands by one
+/// compare-and-swap: between the XDP program on several CPUs and the controller, who wins it from
+/// the flow that has it is the one who removes that flow's entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Owner(pub u64);
 
@@ -43,6 +53,9 @@ pub mod port_flags {
     pub const BROKER_FIN: u64 = 1 << 4;
     /// The handshake is complete: the flow is in the connection table.
     pub const PROMOTED: u64 = 1 << 5;
+    /// The controller has taken the port from its flow, whose entry it removes before the port may
+    /// rest. A flag of its own: packets of the flow still set and clear the others.
+    pub const TAKEN: u64 = 1 << 6;
 }
 
 impl Owner {
@@ -55,6 +68,13 @@ impl Owner {
     pub const fn claimed(backend: u32, client_port: [u8; 2]) -> Self {
         let port = u16::from_le_bytes(client_port) as u64;
         Self(port_flags::CLAIMED | (backend as u64) << 8 | port << 32)
+    }
+
+    /// Nobody, from tick `since` on.
+    #[inline(always)]
+    #[must_use]
+    pub const fn resting(since: u32) -> Self {
+        Self(port_flags::RESTING | (since as u64) << 32)
     }
 
     /// Whether any of `flags` is set.
@@ -76,6 +96,23 @@ impl Owner {
     #[must_use]
     pub const fn client_port(self) -> [u8; 2] {
         ((self.0 >> 32) as u16).to_le_bytes()
+    }
+
+    /// The tick at which the rest of a resting port began.
+    #[inline(always)]
+    #[must_use]
+    pub const fn resting_since(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    /// Whether the port, which `client` was written to last, is that of the entry `flow` of `key`.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_of(self, client: Addr, key: &FlowKey, flow: &Flow) -> bool {
+        self.has(port_flags::CLAIMED)
+            && self.backend() == flow.backend()
+            && self.client_port() == key.port
+            && client == key.client
     }
 }
 
@@ -102,24 +139,20 @@ impl Port {
         self.owner.exchange(before.0, after.0)
     }
 
-    /// Frees a port that no packet was sent from.
+    /// Frees a port that `owner` claimed and that no packet was sent from.
     #[inline(always)]
-    pub fn give_back(&self) {
-        self.owner.store(Owner::FREE.0);
+    pub fn give_back(&self, owner: Owner) {
+        // A stray SYN-ACK may have left its mark meanwhile; nothing else changes such a port but
+        // the controller, which lets it rest then.
+        if !self.take(owner, Owner::FREE) {
+            self.take(Owner(owner.0 | port_flags::SYN_ACKED), Owner::FREE);
+        }
     }
 
-    /// Takes the port from its flow; it rests from tick `now` on.
+    /// Lets a port rest from tick `now` on; only for who has taken it from everybody else.
     #[inline(always)]
     pub fn rest(&self, now: u32) {
-        self.set_progress(Progress { next: now, acknowledged: 0 });
-        self.owner.store(port_flags::RESTING);
-    }
-
-    /// The tick at which the rest of a resting port began.
-    #[inline(always)]
-    #[must_use]
-    pub fn resting_since(&self) -> u32 {
-        self.progress().next
+        self.owner.store(Owner::resting(now).0);
     }
 
     /// Sets `flags` of the owner, and returns what it was before.
@@ -185,6 +218,27 @@ mod tests {
         assert_eq!(port.owner(), owner);
         port.rest(77);
         assert!(port.owner().has(port_flags::RESTING));
-        assert_eq!(port.resting_since(), 77);
+        assert_eq!(port.owner().resting_since(), 77);
+    }
+
+    #[test]
+    fn a_late_packet_of_the_broker_does_not_shorten_the_rest() {
+        let port = Port::default();
+        port.rest(77);
+        port.set_progress(Progress { next: 5, acknowledged: 6 });
+        port.set(port_flags::BROKER_FIN);
+        assert!(port.owner().has(port_flags::RESTING));
+        assert_eq!(port.owner().resting_since(), 77);
+    }
+
+    #[test]
+    fn a_port_is_given_back_only_by_who_claimed_it() {
+        let (port, mine) = (Port::default(), Owner::claimed(1, [0, 1]));
+        assert!(port.take(Owner::FREE, mine));
+        port.give_back(Owner::claimed(1, [0, 2]));
+        assert_eq!(port.owner(), mine);
+        port.set(port_flags::SYN_ACKED);
+        port.give_back(mine);
+        assert_eq!(port.owner(), Owner::FREE);
     }
 }

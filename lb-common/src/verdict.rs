@@ -81,6 +81,9 @@ verdicts! {
     BackendGone = "backend_gone", Reset;
     /// A segment of a handshake that its acknowledgement does not prove.
     Unproven = "unproven", Drop;
+    /// A SYN or the end of a handshake whose flow is just being removed, by another CPU or by the
+    /// controller; its sender sends it again.
+    Contended = "contended", Drop;
     /// A new connection, but no source port is free.
     PortsExhausted = "ports_exhausted", Drop;
     /// A new connection, but the pending table is full.

@@ -1,8 +1,10 @@
 //! Source ports towards brokers: claiming one for a new flow, and letting it rest afterwards.
 
+use core::ops::Deref;
+
 use lb_common::{
     backend::Backend,
-    flow::Flow,
+    flow::{Flow, FlowKey},
     port::{Owner, Port, Progress, port_flags},
     settings::Settings,
     ticks,
@@ -24,8 +26,16 @@ pub(crate) struct Claimed<P> {
     pub nat_port: [u8; 2],
     /// Number of the source address.
     pub source: u16,
-    /// The port itself.
-    pub port: P,
+    owner: Owner,
+    port: P,
+}
+
+impl<P: Deref<Target = Port>> Claimed<P> {
+    /// Frees the port: the flow was not opened, and no packet was sent from it.
+    #[inline(always)]
+    pub(crate) fn give_back(self) {
+        self.port.give_back(self.owner);
+    }
 }
 
 /// Claims a free port for a flow of `segment` to the backend numbered `id`.
@@ -47,6 +57,7 @@ pub(crate) fn port<T: Tables>(
         return Err(Verdict::PortsExhausted);
     }
     let now = tables.now();
+    let owner = Owner::claimed(id, segment.source_port);
     // The low half: the high half chose the slot, and is the same for all flows of a slot. The
     // initial sequence number makes a retransmission with a new one look elsewhere.
     let start = (hash as u32).wrapping_add(segment.sequence);
@@ -57,25 +68,23 @@ pub(crate) fn port<T: Tables>(
         let index = ((u64::from(place) * u64::from(ports)) >> 32) as u32;
         let source = first_source + (place ^ attempt) % sources;
         if let Some(port) = tables.port(backend.first_peer + source, index)
-            && take(segment, settings, &port, id, now)
+            && take(segment, settings, &port, owner, now)
         {
             let nat_port = settings.first_port.wrapping_add(index as u16).to_be_bytes();
-            return Ok(Claimed { nat_port, source: source as u16, port });
+            return Ok(Claimed { nat_port, source: source as u16, owner, port });
         }
         attempt += 1;
     }
     Err(Verdict::PortsExhausted)
 }
 
-/// Moves a port from free, or rested long enough, to this flow; whether this CPU did it.
+/// Moves a port from free, or rested long enough, to `owner`; whether this CPU did it.
 #[inline(always)]
-fn take(segment: &Segment, settings: &Settings, port: &Port, id: u32, now: u32) -> bool {
+fn take(segment: &Segment, settings: &Settings, port: &Port, owner: Owner, now: u32) -> bool {
     let before = port.owner();
     let rested = before.has(port_flags::RESTING)
-        && ticks::age(now, port.resting_since()) > settings.rest_ticks;
-    if before != Owner::FREE && !rested
-        || !port.take(before, Owner::claimed(id, segment.source_port))
-    {
+        && ticks::age(now, before.resting_since()) > settings.rest_ticks;
+    if before != Owner::FREE && !rested || !port.take(before, owner) {
         return false;
     }
     port.set_client(segment.source);
@@ -95,10 +104,23 @@ pub(crate) fn port_of<T: Tables>(
     tables.port(backend.first_peer + u32::from(flow.source), u32::from(index))
 }
 
-/// Takes the port from a flow that was removed; it may be claimed again after its rest.
+/// Takes the port from the entry `flow` of `key`, if it is still that entry's and has none of the
+/// flags `but`; it may be claimed again after its rest. Whether this CPU did it.
+///
+/// Only who did removes the entry. Else another CPU or the controller removes it at this moment,
+/// and whoever removed the key as well might hit a flow that has been opened under it since.
 #[inline(always)]
-pub(crate) fn rest(settings: &Settings, flow: &Flow, backend: &Backend, tables: &impl Tables) {
-    if let Some(port) = port_of(settings, flow, backend, tables) {
-        port.rest(tables.now());
-    }
+pub(crate) fn rest(
+    settings: &Settings,
+    key: &FlowKey,
+    flow: &Flow,
+    but: u64,
+    backend: &Backend,
+    tables: &impl Tables,
+) -> bool {
+    let Some(port) = port_of(settings, flow, backend, tables) else { return false };
+    let owner = port.owner();
+    owner.is_of(port.client(), key, flow)
+        && !owner.has(but)
+        && port.take(owner, Owner::resting(tables.now()))
 }

@@ -1,7 +1,7 @@
 //! Segments from brokers back to clients.
 
 use lb_common::{
-    backend::PeerKey,
+    backend::{PeerKey, backend_flags},
     flow::FlowKey,
     port::{Owner, Port, Progress, port_flags},
     verdict::Verdict,
@@ -11,7 +11,7 @@ use crate::{
     Forward, close,
     parse::{Segment, tcp_flags},
     rewrite::Translation,
-    tables::{Direction, Tables},
+    tables::{Direction, Event, Tables},
 };
 
 /// The number of the peer that a segment comes from, if it comes from a broker to one of the
@@ -41,6 +41,11 @@ pub(crate) fn decide(
     }
     let id = owner.backend();
     let backend = tables.backend(id).ok_or(Verdict::Inconsistent)?;
+    if backend.flags & backend_flags::FORWARD == 0 {
+        // Its service may be gone as well. The broker lets go of the connection.
+        tables.count(id, Event::Refused);
+        return Err(Verdict::BackendGone);
+    }
     let service = tables.service_by_id(backend.service).ok_or(Verdict::Inconsistent)?;
     let client = port.client();
     if segment.has(tcp_flags::FIN | tcp_flags::RST) && owner.has(port_flags::PROMOTED) {
@@ -69,7 +74,10 @@ fn ended(segment: &Segment, backend: u32, key: &FlowKey, port: &Port, tables: &i
     let last =
         segment.has(tcp_flags::RST) || port.set(port_flags::BROKER_FIN).has(port_flags::CLIENT_FIN);
     if last && let Some(cell) = tables.flow(key) {
-        close::end(backend, &cell, tables);
+        let flow = cell.load();
+        if flow.nat_port == segment.destination_port && flow.backend() == backend {
+            close::end(backend, &cell, tables);
+        }
     }
 }
 
@@ -83,7 +91,8 @@ fn note_progress(segment: &Segment, owner: Owner, port: &Port) {
     let said = Progress { next: segment.next_sequence(), acknowledged: segment.acknowledgement };
     if segment.has(tcp_flags::SYN) {
         port.set_progress(said);
-        port.set(port_flags::SYN_ACKED);
+        // Only if it is still that flow's: a port that is free must stay unmarked.
+        port.take(owner, Owner(owner.0 | port_flags::SYN_ACKED));
     } else if owner.has(port_flags::PROMOTED) && port.progress() != said {
         port.set_progress(said);
     }

@@ -70,8 +70,11 @@ fn established(
     if segment.opens() && (closed || gone) {
         // The client uses its port again. A SYN of a live flow goes to its broker instead: forged,
         // it must not move the flow; honest, the broker answers it as RFC 5961 says.
-        forget(settings, key, &flow, backend, tables);
-        return Ok(Found::Ended);
+        return if forget(settings, key, &flow, backend, tables) {
+            Ok(Found::Ended)
+        } else {
+            Err(Verdict::Contended)
+        };
     }
     if gone {
         tables.count(flow.backend(), Event::Refused);
@@ -86,7 +89,7 @@ fn established(
     forward(&flow, backend, tables).map(Found::Goes)
 }
 
-/// Removes an ended flow; its port rests.
+/// Removes an ended flow; its port rests. False if somebody else is removing it.
 #[inline(always)]
 fn forget(
     settings: &Settings,
@@ -94,13 +97,15 @@ fn forget(
     flow: &Flow,
     backend: &Backend,
     tables: &impl Tables,
-) {
-    if tables.remove_flow(key) {
-        if !flow.is_closed() {
-            tables.count(flow.backend(), Event::Closed);
-        }
-        claim::rest(settings, flow, backend, tables);
+) -> bool {
+    if !claim::rest(settings, key, flow, 0, backend, tables) {
+        return false;
     }
+    tables.remove_flow(key);
+    if !flow.is_closed() {
+        tables.count(flow.backend(), Event::Closed);
+    }
+    true
 }
 
 /// Sends a segment of `flow` to its broker.

@@ -7,7 +7,7 @@ use lb_common::{
     backend::backend_flags,
     flow::{Flow, FlowCell, FlowKey, flow_hash},
     hash::Seed,
-    port::port_flags,
+    port::{Owner, Port, port_flags},
     ring::{NO_BACKEND, slot_of},
     service::{Service, service_flags},
     settings::Settings,
@@ -60,12 +60,12 @@ pub(crate) fn open(
         }
         Err(InsertError::Exists) => {
             // Another CPU opened the same flow meanwhile: its choice stands.
-            claimed.port.give_back();
-            let cell = tables.pending(key).ok_or(Verdict::PendingFull)?;
-            again(settings, key, &cell, tables).unwrap_or(Err(Verdict::PendingFull))
+            claimed.give_back();
+            let cell = tables.pending(key).ok_or(Verdict::Contended)?;
+            again(settings, key, &cell, tables).unwrap_or(Err(Verdict::Contended))
         }
         Err(InsertError::Full) => {
-            claimed.port.give_back();
+            claimed.give_back();
             Err(Verdict::PendingFull)
         }
     }
@@ -86,9 +86,11 @@ fn again(
     };
     let expired = lb_common::ticks::age(tables.now(), flow.last_seen) > flow.idle_ticks;
     if backend.flags & backend_flags::ACCEPT == 0 || expired {
-        if tables.remove_pending(key) {
-            claim::rest(settings, &flow, backend, tables);
+        // A port that is promoted has gone over to the connection.
+        if !claim::rest(settings, key, &flow, port_flags::PROMOTED, backend, tables) {
+            return Some(Err(Verdict::Contended));
         }
+        tables.remove_pending(key);
         return None;
     }
     Some(from_client::forward(&flow, backend, tables))
@@ -112,6 +114,10 @@ pub(crate) fn complete(
         return Err(Verdict::BackendGone);
     }
     let port = claim::port_of(settings, &pending, backend, tables).ok_or(Verdict::Inconsistent)?;
+    let owner = port.owner();
+    if !owner.is_of(port.client(), key, &pending) {
+        return Err(Verdict::Contended);
+    }
     if segment.has(tcp_flags::RST) {
         // The client gives up; the broker should know. The entry runs out by itself.
         return if close::fits_client(segment, &port) {
@@ -121,24 +127,46 @@ pub(crate) fn complete(
         };
     }
     let beyond = segment.acknowledgement.wrapping_sub(port.progress().next);
-    if !port.owner().has(port_flags::SYN_ACKED)
-        || !segment.has(tcp_flags::ACK)
-        || beyond >= FIRST_DATA
-    {
+    if !owner.has(port_flags::SYN_ACKED) || !segment.has(tcp_flags::ACK) || beyond >= FIRST_DATA {
         return Err(Verdict::Unproven);
     }
-    let flow = Flow { last_seen: tables.now(), idle_ticks: service.idle_ticks, ..pending };
-    match tables.insert_flow(key, flow) {
+    // Another CPU may have been faster: then the same flow is in place already, or in a moment.
+    if !owner.has(port_flags::PROMOTED) {
+        promote(service, key, &pending, owner, &port, tables)?;
+    }
+    from_client::forward(&pending, backend, tables)
+}
+
+/// Moves a flow into the connection table.
+///
+/// First its port goes over to the connection, by the word that whoever ends the handshake must
+/// win, too: afterwards nobody but this CPU removes the handshake.
+#[inline(always)]
+fn promote(
+    service: &Service,
+    key: &FlowKey,
+    pending: &Flow,
+    owner: Owner,
+    port: &Port,
+    tables: &impl Tables,
+) -> Result<(), Verdict> {
+    if !port.take(owner, Owner(owner.0 | port_flags::PROMOTED)) {
+        return Err(Verdict::Contended);
+    }
+    let flow = Flow { last_seen: tables.now(), idle_ticks: service.idle_ticks, ..*pending };
+    let verdict = match tables.insert_flow(key, flow) {
         Ok(()) => {
             tables.count(flow.backend(), Event::Opened);
-            port.set(port_flags::PROMOTED);
             tables.remove_pending(key);
+            return Ok(());
         }
-        // Another CPU was faster: the same flow, in place already.
-        Err(InsertError::Exists) => {}
-        Err(InsertError::Full) => return Err(Verdict::FlowsFull),
-    }
-    from_client::forward(&flow, backend, tables)
+        // Not this flow, which only this CPU promotes: another handshake of the client was
+        // completed while this one was opened. This one runs out.
+        Err(InsertError::Exists) => Verdict::Contended,
+        Err(InsertError::Full) => Verdict::FlowsFull,
+    };
+    port.clear(port_flags::PROMOTED);
+    Err(verdict)
 }
 
 #[inline(always)]

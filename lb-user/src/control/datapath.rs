@@ -30,7 +30,8 @@ pub enum Edit {
         /// The entry.
         backend: Backend,
     },
-    /// Zeroes the entry of a backend; its counters start again from zero.
+    /// Zeroes the entry of a backend; its counters start again from zero. Before that, every packet
+    /// is through that was under way at its purge.
     ClearBackend {
         /// Its number.
         id: u32,
@@ -74,8 +75,8 @@ pub enum Edit {
     },
     /// Deletes the flows and the pending flows of a backend; their source ports begin to rest.
     ///
-    /// The entry of the backend has lost its `FORWARD` before. A packet that read the entry before
-    /// that may still be under way and insert a flow: the deletion begins when none is any more.
+    /// The entry of the backend has lost its `FORWARD` before, and no ring leads to it. A packet that
+    /// read the entry before that may still be under way; nothing of it is left afterwards.
     Purge {
         /// The backend's number.
         backend: u32,

@@ -79,14 +79,15 @@ fn removals(old: &Tables, new: &Tables, edits: &mut Vec<Edit>) {
             edits.push(Edit::PutBackend { id: *id, backend: *backend });
         }
     }
-    for (id, before) in old.backends.iter().filter(|(id, _)| !new.backends.contains_key(id)) {
-        if before.flags & FORWARD != 0 {
-            let backend = Backend { flags: PRESENT, ..*before };
-            edits.push(Edit::PutBackend { id: *id, backend });
-        }
-        edits.push(Edit::Purge { backend: *id });
-        edits.push(Edit::ClearBackend { id: *id });
+    // Each step for all of them before the next: the end of an entry waits for the packets under
+    // way, but only once after a series of purges.
+    let removed = || old.backends.iter().filter(|(id, _)| !new.backends.contains_key(id));
+    for (id, before) in removed().filter(|(_, before)| before.flags & FORWARD != 0) {
+        let backend = Backend { flags: PRESENT, ..*before };
+        edits.push(Edit::PutBackend { id: *id, backend });
     }
+    edits.extend(removed().map(|(id, _)| Edit::Purge { backend: *id }));
+    edits.extend(removed().map(|(id, _)| Edit::ClearBackend { id: *id }));
     for (key, peer) in old.peers.iter().filter(|(key, _)| !new.peers.contains_key(key)) {
         edits.push(Edit::RemovePeer { key: *key, peer: *peer });
     }

@@ -13,9 +13,45 @@ use super::{
     orphans::{Named, Suspects},
     sweep::{self, Claim, PortState, Stage},
     table::Table,
-    tables::Tables,
 };
 use crate::control::datapath::{DatapathError, SweepReport};
+
+/// A table of flows, as far as it is collected.
+pub(super) trait Entries {
+    /// Calls `visit` with all entries, some thousands at a time, in no order.
+    fn visit(
+        &self,
+        visit: impl FnMut(&[FlowKey], &[Flow]) -> Result<(), DatapathError>,
+    ) -> Result<(), DatapathError>;
+
+    /// Removes `keys`; those that are gone already do not matter. Returns how many were there.
+    fn remove_batch(&self, keys: &[FlowKey]) -> Result<u64, DatapathError>;
+}
+
+impl Entries for Table<FlowKey, Flow> {
+    fn visit(
+        &self,
+        visit: impl FnMut(&[FlowKey], &[Flow]) -> Result<(), DatapathError>,
+    ) -> Result<(), DatapathError> {
+        self.visit(visit)
+    }
+
+    fn remove_batch(&self, keys: &[FlowKey]) -> Result<u64, DatapathError> {
+        self.remove_batch(keys)
+    }
+}
+
+/// The two tables that flows lie in.
+#[derive(Debug)]
+pub(super) struct FlowTables<'a, T> {
+    /// Handshakes under way.
+    pub pending: &'a T,
+    /// Connections.
+    pub flows: &'a T,
+}
+
+/// A purge needs a second pass if a packet was removing an entry during the first; a third, never.
+const MOST_PASSES: u32 = 4;
 
 /// What one pass over a table found.
 #[derive(Debug, Default)]
@@ -27,15 +63,15 @@ struct Pass {
 
 /// One pass over both tables and all ports.
 pub(super) fn everything(
-    tables: &Tables,
+    tables: &FlowTables<'_, impl Entries>,
     known: &Known,
     suspects: &mut Suspects,
     now: u32,
 ) -> Result<SweepReport, DatapathError> {
     let mut named = Named::default();
-    let handshakes = pass(&tables.pending, known, Stage::Handshake, now, Some(&mut named))?;
+    let handshakes = pass(tables.pending, known, Stage::Handshake, now, Some(&mut named))?;
     // After the handshakes: a flow that is promoted meanwhile is found in the second table.
-    let connections = pass(&tables.flows, known, Stage::Connection, now, Some(&mut named))?;
+    let connections = pass(tables.flows, known, Stage::Connection, now, Some(&mut named))?;
     let mut next = Suspects::default();
     let found: u64 = known
         .ports
@@ -58,12 +94,16 @@ pub(super) fn everything(
 }
 
 /// One pass over the handshakes; returns how many are left.
-pub(super) fn handshakes(tables: &Tables, known: &Known, now: u32) -> Result<u64, DatapathError> {
-    Ok(pass(&tables.pending, known, Stage::Handshake, now, None)?.left)
+pub(super) fn handshakes(
+    pending: &impl Entries,
+    known: &Known,
+    now: u32,
+) -> Result<u64, DatapathError> {
+    Ok(pass(pending, known, Stage::Handshake, now, None)?.left)
 }
 
 fn pass(
-    table: &Table<FlowKey, Flow>,
+    table: &impl Entries,
     known: &Known,
     stage: Stage,
     now: u32,
@@ -95,25 +135,28 @@ fn pass(
 }
 
 /// Removes every entry of `backend` and lets its ports rest.
+///
+/// The ring leads to others by now, and the backend's entry says that it refuses. A packet that read
+/// that entry before can add no flow any more: a handshake that is completed must win the port that
+/// is taken here. `settle` waits until every packet is through that is under way when it is called.
 pub(super) fn purge(
-    tables: &Tables,
+    tables: &FlowTables<'_, impl Entries>,
     known: &Known,
     backend: u32,
     now: u32,
+    mut settle: impl FnMut() -> Result<(), DatapathError>,
 ) -> Result<(), DatapathError> {
-    for (table, stage) in [(&tables.pending, Stage::Handshake), (&tables.flows, Stage::Connection)]
-    {
-        let mut gone = Gone::new(table, known, stage, now);
-        table.visit(|keys, flows| {
-            for (key, flow) in keys.iter().zip(flows).filter(|(_, flow)| flow.backend() == backend)
-            {
-                if !gone.add(key, flow, known.place(flow)) {
-                    // Whoever is about to remove it: the number must leave no trace.
-                    gone.keys.push(*key);
-                }
-            }
-            gone.remove()
-        })?;
+    // What a packet under way removes itself is left to it: under the same key another flow may
+    // lie by now. It is gone once that packet is through.
+    let mut passes = 0;
+    while remove_all(tables, known, backend, now)? > 0 {
+        passes += 1;
+        if passes == MOST_PASSES {
+            return Err(DatapathError::Refused(format!(
+                "backend {backend} still has flows after {MOST_PASSES} passes over the tables"
+            )));
+        }
+        settle()?;
     }
     let Some(entry) = known.backends.get(&backend) else { return Ok(()) };
     // Ports that lost their entry, by a crash for instance.
@@ -127,13 +170,35 @@ pub(super) fn purge(
     Ok(())
 }
 
+/// Removes the entries of `backend`, but for those that a packet under way removes; returns how
+/// many those are.
+fn remove_all(
+    tables: &FlowTables<'_, impl Entries>,
+    known: &Known,
+    backend: u32,
+    now: u32,
+) -> Result<u64, DatapathError> {
+    let mut left = 0;
+    for (table, stage) in [(tables.pending, Stage::Handshake), (tables.flows, Stage::Connection)] {
+        let mut gone = Gone::new(table, known, stage, now);
+        table.visit(|keys, flows| {
+            for (key, flow) in keys.iter().zip(flows).filter(|(_, flow)| flow.backend() == backend)
+            {
+                left += u64::from(!gone.add(key, flow, known.place(flow)));
+            }
+            gone.remove()
+        })?;
+    }
+    Ok(left)
+}
+
 /// Entries on their way out.
 ///
 /// First their ports are taken from them: who takes a port removes the entry, the fast path or
 /// this one. Then the entries are removed, and only then the ports rest. A crash in between leaves
 /// entries and ports that the next pass finds, and never a port that two flows use.
-struct Gone<'a> {
-    table: &'a Table<FlowKey, Flow>,
+struct Gone<'a, T> {
+    table: &'a T,
     known: &'a Known,
     stage: Stage,
     now: u32,
@@ -141,13 +206,8 @@ struct Gone<'a> {
     ports: Vec<&'a Port>,
 }
 
-impl<'a> Gone<'a> {
-    const fn new(
-        table: &'a Table<FlowKey, Flow>,
-        known: &'a Known,
-        stage: Stage,
-        now: u32,
-    ) -> Self {
+impl<'a, T: Entries> Gone<'a, T> {
+    const fn new(table: &'a T, known: &'a Known, stage: Stage, now: u32) -> Self {
         Self { table, known, stage, now, keys: Vec::new(), ports: Vec::new() }
     }
 

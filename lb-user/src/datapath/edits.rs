@@ -27,19 +27,28 @@ use crate::control::datapath::{Datapath, DatapathError, Edit, SweepReport};
 
 impl Datapath for Xdp {
     fn apply(&mut self, edit: &Edit) -> Result<(), DatapathError> {
-        let Self { tables, known, pins, .. } = self;
+        let Self { tables, known, pins, settling, .. } = self;
         match edit {
             Edit::PutSettings(settings) => put_settings(tables, known, settings),
             Edit::PutSource { number, source } => tables.sources.put(number, source),
             Edit::PutBackend { id, backend } => put_backend(tables, known, *id, backend),
-            Edit::ClearBackend { id } => clear_backend(tables, known, *id),
+            Edit::ClearBackend { id } => {
+                // The number may soon be another's, and a packet under way may have read it from
+                // an entry or a port that has been purged since.
+                settling.wait_once()?;
+                clear_backend(tables, known, *id)
+            }
             Edit::PutPeer { key, peer } => peers::put(tables, known, pins, key, *peer),
             Edit::RemovePeer { key, peer } => peers::remove(tables, known, pins, key, *peer),
             Edit::PutRing { service, ring } => put_ring(tables, *service, ring),
             Edit::RemoveRing { service } => tables.rings.remove(service),
             Edit::PutService(service) => put_service(tables, service),
             Edit::RemoveService { key, id } => remove_service(tables, key, *id),
-            Edit::Purge { backend } => collect::purge(tables, known, *backend, super::now()),
+            Edit::Purge { backend } => {
+                settling.begin();
+                let settle = || settling.wait();
+                collect::purge(&tables.of_flows(), known, *backend, super::now(), settle)
+            }
         }
     }
 
@@ -69,11 +78,11 @@ impl Datapath for Xdp {
     }
 
     fn sweep(&mut self, now: u32) -> Result<SweepReport, DatapathError> {
-        collect::everything(&self.tables, &self.known, &mut self.suspects, now)
+        collect::everything(&self.tables.of_flows(), &self.known, &mut self.suspects, now)
     }
 
     fn sweep_pending(&mut self, now: u32) -> Result<u64, DatapathError> {
-        collect::handshakes(&self.tables, &self.known, now)
+        collect::handshakes(&self.tables.pending, &self.known, now)
     }
 
     fn flows(&self, visit: &mut dyn FnMut(&FlowKey, &Flow)) -> Result<(), DatapathError> {

@@ -18,6 +18,8 @@ mod error;
 mod explain;
 mod interface;
 #[cfg(test)]
+mod interleaved;
+#[cfg(test)]
 mod kernel_tests;
 mod known;
 mod layout;
@@ -29,6 +31,7 @@ mod packet_log;
 mod peers;
 mod pins;
 mod ports;
+mod settling;
 mod sweep;
 mod sys;
 mod table;
@@ -44,7 +47,9 @@ pub use error::StartError;
 pub use interface::{Attached, AttachedMode};
 pub use packet_log::PacketLog;
 
-use self::{known::Known, lock::Lock, orphans::Suspects, pins::Pins, tables::Tables};
+use self::{
+    known::Known, lock::Lock, orphans::Suspects, pins::Pins, settling::Settling, tables::Tables,
+};
 use crate::config::model::{Config, InterfaceSettings};
 
 /// The XDP program on its interfaces, and its tables.
@@ -55,6 +60,7 @@ pub struct Xdp {
     tables: Tables,
     known: Known,
     suspects: Suspects,
+    settling: Settling,
     taken_over: bool,
     ebpf: aya::Ebpf,
     /// Released last.
@@ -110,6 +116,7 @@ impl Xdp {
         let mut ebpf = loader::load(config, &pins, log_packets)?;
         let tables = Tables::open(&pins)?;
         let known = Known::read(&tables, &pins, config.nat.ports.count())?;
+        let settling = Settling::new()?;
         attach::attach_all(loader::program(&mut ebpf)?, &config.interfaces, &pins)?;
         tracing::info!(pin_dir = %pins.root().display(), taken_over, "data plane ready");
         Ok(Self {
@@ -117,6 +124,7 @@ impl Xdp {
             tables,
             known,
             suspects: Suspects::default(),
+            settling,
             taken_over,
             ebpf,
             _lock: lock,

@@ -55,9 +55,11 @@ impl Suspects {
             if owner == Owner::FREE {
                 continue;
             }
-            if sweep::is_stuck(port, now) {
-                port.rest(now);
-                found += 1;
+            if sweep::is_stuck(owner) {
+                if sweep::take(port, owner) {
+                    port.rest(now);
+                    found += 1;
+                }
             } else if owner.has(port_flags::CLAIMED) && !named.has(peer, index) {
                 let suspect = (peer, index, identity(owner));
                 if self.0.contains(&suspect) && sweep::take(port, owner) {

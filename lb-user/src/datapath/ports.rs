@@ -69,6 +69,21 @@ impl PortTable {
         Self::map(sys::create_map("PORTS.inner", &shape(ports), None)?, ports)
     }
 
+    /// A table in memory that no kernel map stands behind.
+    #[cfg(test)]
+    pub(super) fn in_memory(ports: u32) -> io::Result<Self> {
+        use std::os::fd::FromRawFd;
+        // SAFETY: the name ends with a zero; the call returns a new file descriptor or -1.
+        let fd = unsafe { libc::memfd_create(c"ports".as_ptr(), libc::MFD_CLOEXEC) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: new, and nobody else's.
+        let file = std::fs::File::from(unsafe { OwnedFd::from_raw_fd(fd) });
+        file.set_len(u64::from(ports) * size_of::<Port>() as u64)?;
+        Self::map(file.into(), ports)
+    }
+
     /// Pins the table as that of `peer`, in the place of any other.
     pub(super) fn pin(&self, pins: &Pins, peer: u32) -> Result<(), StartError> {
         Self::unpin(pins, peer)?;

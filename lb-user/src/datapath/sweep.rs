@@ -29,7 +29,8 @@ pub(super) enum Claim {
     Own(Owner),
     /// The port belongs to another flow, or to nobody: the entry stands alone.
     Lost,
-    /// The XDP program took the port away just now: it is about to remove the entry itself.
+    /// The XDP program took the port away just now, or left it to the connection: it is about to
+    /// remove the entry itself.
     Leaving,
 }
 
@@ -38,33 +39,31 @@ pub(super) enum Claim {
 pub(super) struct PortState {
     pub owner: Owner,
     pub client: Addr,
-    pub resting_since: u32,
 }
 
 impl PortState {
     pub(super) fn read(port: &Port) -> Self {
-        Self { owner: port.owner(), client: port.client(), resting_since: port.resting_since() }
+        Self { owner: port.owner(), client: port.client() }
     }
 }
 
 /// Whose the port is that the entry `flow` of `key` names.
 pub(super) fn claim(port: &PortState, key: &FlowKey, flow: &Flow, stage: Stage, now: u32) -> Claim {
     let owner = port.owner;
-    if owner.has(port_flags::RESTING) && ticks::age(now, port.resting_since) < 2 {
+    if owner.has(port_flags::RESTING) && ticks::age(now, owner.resting_since()) < 2 {
         return Claim::Leaving;
     }
-    let is_ours = owner.has(port_flags::CLAIMED)
-        && owner.backend() == flow.backend()
-        && owner.client_port() == key.port
-        && port.client == key.client;
-    // A handshake that was completed left its port to the connection.
-    let was_left = stage == Stage::Handshake && owner.has(port_flags::PROMOTED);
-    if is_ours && !was_left { Claim::Own(owner) } else { Claim::Lost }
+    if !owner.is_of(port.client, key, flow) {
+        return Claim::Lost;
+    }
+    // A handshake that is being completed leaves its port to the connection.
+    let is_left = stage == Stage::Handshake && owner.has(port_flags::PROMOTED);
+    if is_left { Claim::Leaving } else { Claim::Own(owner) }
 }
 
 /// The owner of a port from the moment it is taken from its flow until it rests: not claimed, and
 /// not to be claimed before the entry of the flow is removed.
-const TAKEN: Owner = Owner(port_flags::CLIENT_FIN | port_flags::BROKER_FIN);
+const TAKEN: Owner = Owner(port_flags::TAKEN);
 
 /// Takes `port` from `owner`; whether it was still `owner`'s. The entry of the flow is removed next,
 /// and only then the port may rest: a crash in between leaves a port that nobody uses, never one
@@ -73,22 +72,17 @@ pub(super) fn take(port: &Port, owner: Owner) -> bool {
     port.take(owner, TAKEN)
 }
 
-/// Whether the port is in a state that only a crash or a lost race leaves behind: taken and never
-/// rested, or resting since a tick that is yet to come.
-pub(super) fn is_stuck(port: &Port, now: u32) -> bool {
-    let owner = port.owner();
-    if owner.has(port_flags::RESTING) {
-        let since = port.resting_since();
-        return since != now && ticks::age(now, since) == 0;
-    }
-    owner != Owner::FREE && !owner.has(port_flags::CLAIMED)
+/// Whether a port with this owner is in a state that only a crash or a stray packet leaves behind:
+/// taken and never rested, or marked while it was free.
+pub(super) fn is_stuck(owner: Owner) -> bool {
+    owner != Owner::FREE && !owner.has(port_flags::CLAIMED | port_flags::RESTING)
 }
 
 /// Whether no new connection can get the port at tick `now`.
 pub(super) fn is_taken(port: &Port, now: u32, rest_ticks: u32) -> bool {
     let owner = port.owner();
     if owner.has(port_flags::RESTING) {
-        return ticks::age(now, port.resting_since()) <= rest_ticks;
+        return ticks::age(now, owner.resting_since()) <= rest_ticks;
     }
     owner != Owner::FREE
 }
@@ -107,7 +101,7 @@ mod tests {
 
     fn claimed(flags: u64) -> PortState {
         let owner = Owner(Owner::claimed(7, PORT).0 | flags);
-        PortState { owner, client: CLIENT, resting_since: 0 }
+        PortState { owner, client: CLIENT }
     }
 
     #[test]
@@ -141,17 +135,13 @@ mod tests {
     #[test]
     fn a_completed_handshake_has_left_its_port_to_the_connection() {
         let port = claimed(port_flags::SYN_ACKED | port_flags::PROMOTED);
-        assert_eq!(claim(&port, &KEY, &flow(0, 0), Stage::Handshake, 500), Claim::Lost);
+        assert_eq!(claim(&port, &KEY, &flow(0, 0), Stage::Handshake, 500), Claim::Leaving);
         assert!(matches!(claim(&port, &KEY, &flow(0, 0), Stage::Connection, 500), Claim::Own(_)));
     }
 
     #[test]
     fn an_entry_whose_port_went_to_rest_just_now_is_left_to_the_fast_path() {
-        let resting = |since| PortState {
-            owner: Owner(port_flags::RESTING),
-            client: CLIENT,
-            resting_since: since,
-        };
+        let resting = |since| PortState { owner: Owner::resting(since), client: CLIENT };
         let judge = |since| claim(&resting(since), &KEY, &flow(0, 0), Stage::Connection, 500);
         assert_eq!(judge(500), Claim::Leaving);
         assert_eq!(judge(498), Claim::Lost);
@@ -169,14 +159,22 @@ mod tests {
     }
 
     #[test]
+    fn a_port_that_is_taken_stays_so_whatever_a_late_packet_marks() {
+        let port = Port::default();
+        assert!(take(&port, Owner::FREE));
+        port.set(port_flags::CLIENT_FIN | port_flags::BROKER_FIN);
+        port.clear(port_flags::CLIENT_FIN | port_flags::BROKER_FIN);
+        assert_eq!(port.owner(), TAKEN);
+    }
+
+    #[test]
     fn a_port_that_nobody_finished_resting_is_stuck() {
         let port = Port::default();
-        assert!(!is_stuck(&port, 500));
+        assert!(!is_stuck(port.owner()));
         assert!(port.take(Owner::FREE, TAKEN));
-        assert!(is_stuck(&port, 500));
+        assert!(is_stuck(port.owner()));
         port.rest(500);
-        assert!(!is_stuck(&port, 500));
-        port.rest(501);
-        assert!(is_stuck(&port, 500));
+        assert!(!is_stuck(port.owner()));
+        assert!(is_stuck(Owner(port_flags::SYN_ACKED)));
     }
 }

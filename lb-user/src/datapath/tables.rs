@@ -11,6 +11,7 @@ use lb_common::{
 
 use super::{
     StartError,
+    collect::FlowTables,
     pins::Pins,
     table::{PerCpuTable, Table},
 };
@@ -60,5 +61,10 @@ impl Tables {
     pub(super) fn forget_known(&self) -> Result<(), DatapathError> {
         let generation = self.generation.get(&0)?.unwrap_or_default();
         self.generation.put(&0, &generation.wrapping_add(1))
+    }
+
+    /// The two that flows lie in.
+    pub(super) const fn of_flows(&self) -> FlowTables<'_, Table<FlowKey, Flow>> {
+        FlowTables { pending: &self.pending, flows: &self.flows }
     }
 }

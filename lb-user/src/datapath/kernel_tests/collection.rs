@@ -34,7 +34,7 @@ fn a_sweep_of_ten_thousand_flows_takes_the_idle_ones_and_rests_their_ports() {
         }
         let freed = &xdp.known.ports[&FIRST_PEER][0];
         assert!(freed.owner().has(port_flags::RESTING));
-        assert_eq!(freed.resting_since(), now);
+        assert_eq!(freed.owner().resting_since(), now);
 
         // A minute later the closed ones are over, too; they are not counted twice.
         let report = xdp.sweep(now + 61).unwrap();
