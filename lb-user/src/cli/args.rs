@@ -94,7 +94,11 @@ pub(super) enum Command {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Signals: SIGTERM and SIGINT end the controller and leave the data plane forwarding; `mqlb detach`
-ends that, too. SIGHUP reloads the configuration file.")]
+ends that, too. SIGHUP reloads the configuration file.
+
+To log the packets of a data plane that forwards already, end the controller and start it again with
+--log-packets: the program is replaced in one step, and no connection notices. The same without the
+option switches it off again.")]
 pub(super) struct RunArgs {
     /// Configuration file
     #[arg(short, long, value_name = "FILE")]
@@ -102,6 +106,9 @@ pub(super) struct RunArgs {
     /// Attach even if this host is not set up for it (see `mqlb doctor`)
     #[arg(long)]
     pub force: bool,
+    /// Log every packet with its verdict: for finding faults, it costs much (see below)
+    #[arg(long)]
+    pub log_packets: bool,
 }
 
 #[derive(Debug, clap::Args)]

@@ -6,6 +6,7 @@ mod changes;
 mod failure;
 mod kernel;
 mod metrics;
+mod packet_log;
 mod spread;
 mod takeover;
 
