@@ -21,6 +21,7 @@ pub mod process;
 pub mod scratch;
 pub mod sockets;
 pub mod topology;
+pub mod traces;
 pub mod xdp;
 
 mod requirements;
