@@ -62,6 +62,11 @@ pub(super) enum Command {
     #[command(subcommand)]
     Backend(BackendCommand),
     /// List or count connections
+    #[command(after_help = "\
+Examples:
+  mqlb flows --client 198.51.100.7
+  mqlb flows --backend mqtt/broker-1 --limit 20
+  mqlb flows --count")]
     Flows(FlowsArgs),
     /// Say which backend a client's packets go to, and why
     #[command(after_help = "Examples:\n  mqlb explain 198.51.100.7:40000 192.0.2.10:1883\n  \
@@ -189,6 +194,7 @@ A drained backend stays drained, over restarts and reloads, until `mqlb backend 
         backend: BackendRef,
     },
     /// Change the weight of a backend; its connections stay
+    #[command(after_help = "Example:\n  mqlb backend weight mqtt/broker-1 50")]
     Weight {
         /// The backend
         #[arg(value_name = "SERVICE/BACKEND")]
