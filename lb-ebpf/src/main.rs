@@ -36,7 +36,7 @@ use lb_ebpf::{
     Outcome,
     known::{self, KnownPeer, KnownService},
     packet::{Ethernet, Packet, Wire},
-    process,
+    parse, process,
     route::{self, CachedRoute},
     tables::{Direction, Event, InsertError, Route, RouteQuery, Tables},
 };
@@ -83,19 +83,30 @@ static KNOWN_PEERS: PerCpuArray<KnownPeer, { known::PEERS }> = PerCpuArray::new(
 #[btf_map]
 static CLOCK: PerCpuArray<Reading, 1> = PerCpuArray::new();
 
-/// Set at load to log the verdict of every packet. While it is zero the verifier removes the code.
+/// Set at load to log every packet. While it is zero the verifier removes the code.
 #[unsafe(no_mangle)]
 static LOG_PACKETS: Global<u8> = Global::new(0);
+
+/// For the log: the ends of the segment that this CPU is at, as it came in and as it goes on. In a
+/// map, because variables would cost the pipeline registers, logged or not.
+#[btf_map]
+static ENDS: PerCpuArray<Ends, 2> = PerCpuArray::new();
+const CAME_IN: u32 = 0;
+const GOES_ON: u32 = 1;
 
 /// The load balancer: attached to every interface that clients or brokers are behind.
 #[xdp]
 pub fn mqlb(ctx: XdpContext) -> u32 {
     let mut frame = Frame { ctx };
+    if LOG_PACKETS.load() != 0 {
+        note(frame.ctx.ctx, CAME_IN);
+    }
     let tables = Kernel { ctx: frame.ctx.ctx };
     let outcome = process(&mut frame, &tables);
     count(outcome);
     if LOG_PACKETS.load() != 0 {
-        info!(&frame.ctx, "{}", outcome.verdict.name());
+        note(frame.ctx.ctx, GOES_ON);
+        log(frame.ctx.ctx, outcome.verdict as u32, outcome.ifindex);
     }
     match outcome.verdict.action() {
         Action::Pass => xdp_action::XDP_PASS,
@@ -121,6 +132,58 @@ fn count(outcome: Outcome) {
         // not interrupt each other on a CPU.
         unsafe { *counter += 1 };
     }
+}
+
+/// The two ends of a segment; all zero for what is none.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct Ends {
+    source: Addr,
+    destination: Addr,
+    source_port: [u8; 2],
+    destination_port: [u8; 2],
+    pad: [u8; 4],
+}
+
+impl Ends {
+    const LEN: usize = 36;
+
+    #[inline(always)]
+    fn of(ctx: *mut aya_ebpf::bindings::xdp_md) -> Self {
+        let Ok(segment) = parse::segment(&Frame { ctx: XdpContext::new(ctx) }) else {
+            return Self::default();
+        };
+        Self {
+            source: segment.source,
+            destination: segment.destination,
+            source_port: segment.source_port,
+            destination_port: segment.destination_port,
+            pad: [0; 4],
+        }
+    }
+}
+
+/// Takes down the segment in the frame, at [`CAME_IN`] or [`GOES_ON`].
+///
+/// Not inlined, as `log` is not: the pipeline is to be the same with them and without.
+#[inline(never)]
+fn note(ctx: *mut aya_ebpf::bindings::xdp_md, place: u32) {
+    let Some(cell) = ENDS.get_ptr_mut(place) else { return };
+    // SAFETY: as in `count` above.
+    unsafe { *cell = Ends::of(ctx) };
+}
+
+/// Says what became of a packet, in numbers alone: `lb-user/src/datapath/packet_log.rs` makes the
+/// line of them that people read. It does not call `note`: a chain of calls has a stack of 512
+/// bytes together, most of which the pipeline takes.
+#[inline(never)]
+fn log(ctx: *mut aya_ebpf::bindings::xdp_md, verdict: u32, out: u32) {
+    let (Some(came), Some(goes)) = (ENDS.get_ptr(CAME_IN), ENDS.get_ptr(GOES_ON)) else { return };
+    let ctx = XdpContext::new(ctx);
+    // SAFETY: as in `count` above; the fields before the padding are these bytes.
+    let [came, goes] = [came, goes].map(|ends| unsafe { &*ends.cast::<[u8; Ends::LEN]>() });
+    // By reference: copies would not fit on the stack beside the pipeline's.
+    info!(&ctx, "{} {} {} {:x} {:x}", verdict, ctx.ingress_ifindex() as u32, out, came, goes);
 }
 
 /// The frame that the driver received.

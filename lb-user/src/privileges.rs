@@ -3,6 +3,7 @@
 //! docs/privileges.md says which capability is needed when, and how that was found.
 
 use std::{
+    collections::BTreeSet,
     fs, io,
     time::{Duration, Instant},
 };
@@ -19,6 +20,27 @@ const KEPT: [Capability; 4] = [
     Capability::CAP_NET_RAW,
     Capability::CAP_DAC_READ_SEARCH,
 ];
+
+/// What it takes to load the program and to attach it. Without `CAP_PERFMON` the verifier refuses
+/// pointer arithmetic that the program needs.
+pub const TO_ATTACH: [&str; 3] = ["CAP_BPF", "CAP_NET_ADMIN", "CAP_PERFMON"];
+
+/// The effective capabilities of the calling thread, as `CAP_BPF`; none if the kernel does not tell.
+#[must_use]
+pub fn effective() -> BTreeSet<String> {
+    let held = caps::read(None, CapSet::Effective).unwrap_or_default();
+    held.iter().map(ToString::to_string).collect()
+}
+
+/// How to get capabilities: all of `needed`, because a file has one set of them.
+#[must_use]
+pub fn how_to_get(needed: &[&str]) -> String {
+    let list = needed.join(",").to_lowercase();
+    format!(
+        "run mqlb as root, or as packaging/mqlb.service does, or, as root, give the program what it \
+         needs: setcap {list}=ep \"$(command -v mqlb)\""
+    )
+}
 
 /// Why privileges were not given up.
 #[derive(Debug, thiserror::Error)]

@@ -27,6 +27,7 @@ pub struct Balancer {
     program: PathBuf,
     namespace: Namespace,
     directory: PathBuf,
+    options: Vec<String>,
     process: Option<Process>,
 }
 
@@ -42,6 +43,7 @@ impl Balancer {
             program,
             namespace: topology.balancer().clone(),
             directory: topology.scratch().path().to_owned(),
+            options: Vec::new(),
             process: None,
         };
         balancer.write_config(config)?;
@@ -53,7 +55,7 @@ impl Balancer {
     pub fn run(&mut self) -> Result<()> {
         self.process = None;
         let mut command = Command::new(&self.program);
-        command.arg("run").arg("-c").arg(self.config_file());
+        command.arg("run").arg("-c").arg(self.config_file()).args(&self.options);
         let process = Process::start(NAME, &mut command, &self.namespace, &self.directory)?;
         let ready = process.wait_ready(READY_LIMIT, || {
             UnixStream::connect(socket(&self.directory)).is_ok()
@@ -80,6 +82,11 @@ impl Balancer {
     /// From the next start on, another build of `mqlb` runs.
     pub fn set_program(&mut self, program: PathBuf) {
         self.program = program;
+    }
+
+    /// From the next start on, `mqlb run` gets these options.
+    pub fn set_options(&mut self, options: &[&str]) {
+        self.options = options.iter().map(|&option| option.to_owned()).collect();
     }
 
     /// The running controller.

@@ -57,13 +57,14 @@ fn run_all_and_block() -> MutexGuard<'static, BTreeMap<u64, Action>> {
     actions
 }
 
-/// From now on SIGINT, SIGTERM and SIGHUP run every removal and then end the program with the
-/// usual exit status (128 + the signal's number).
-pub fn on_signals() -> Result<()> {
+/// From now on SIGINT, SIGTERM and SIGHUP call `say`, run every removal, and then end the program
+/// with the usual exit status (128 + the signal's number).
+pub fn on_signals(say: impl FnOnce() + Send + 'static) -> Result<()> {
     let mut signals =
         Signals::new([SIGINT, SIGTERM, SIGHUP]).context("install the signal handlers")?;
     std::thread::Builder::new().name("cleanup".into()).spawn(move || {
         if let Some(signal) = signals.forever().next() {
+            say();
             let _nothing_new_is_made = run_all_and_block();
             std::process::exit(128 + signal);
         }

@@ -22,6 +22,7 @@ pub mod scratch;
 pub mod sockets;
 pub mod tables;
 pub mod topology;
+pub mod traces;
 pub mod xdp;
 
 mod requirements;

@@ -5,13 +5,13 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::net::UdpSocket;
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lb_tests::broker::Broker;
 use lb_tests::fleet::{Fleet, Plan, Traffic};
 use lb_tests::topology::{Arms, Family, Topology};
+use lb_tests::traces::Traces;
 use lb_tests::{cleanup, exclusive, nftables, xdp};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -106,38 +106,6 @@ fn the_switch_receives_every_frame_that_an_xdp_program_of_the_balancer_transmits
     assert!(received >= FRAMES, "{received} of {FRAMES}");
 }
 
-/// What a network is made of, as seen from outside.
-struct Traces {
-    name_prefix: String,
-    pids: Vec<u32>,
-}
-
-impl Traces {
-    fn left(&self) -> Vec<PathBuf> {
-        let named = |directory: &Path| {
-            let entries = directory.read_dir().into_iter().flatten().flatten();
-            entries.map(|entry| entry.path()).collect::<Vec<_>>()
-        };
-        let mut left = named(Path::new("/run/netns"));
-        left.extend(named(&std::env::temp_dir()));
-        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
-        left.extend(mounts.lines().filter_map(|line| line.split(' ').nth(1)).map(PathBuf::from));
-        left.retain(|path| path.to_string_lossy().contains(&self.name_prefix));
-        let processes = self.pids.iter().map(|pid| Path::new("/proc").join(pid.to_string()));
-        left.extend(processes.filter(|process| process.exists()));
-        left
-    }
-
-    /// A killed process needs a moment to be gone.
-    fn assert_gone(&self) {
-        let deadline = Instant::now() + Duration::from_secs(5);
-        while !self.left().is_empty() && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        assert!(self.left().is_empty(), "left: {:?}", self.left());
-    }
-}
-
 /// A network in another process, with the numbers of its brokers' processes.
 fn start_lab() -> (Child, Traces) {
     let mut lab = Command::new(env!("CARGO_BIN_EXE_lab"))
@@ -154,8 +122,8 @@ fn start_lab() -> (Child, Traces) {
             break;
         }
     }
-    let traces = Traces { name_prefix: format!("mqlb-t-{}-", lab.id()), pids };
-    assert_eq!(traces.pids.len(), 2, "the lab printed its brokers");
+    assert_eq!(pids.len(), 2, "the lab printed its brokers");
+    let traces = Traces::of(lab.id(), pids);
     // Five namespaces (each a file and a mount), two processes, a directory, a bpffs.
     assert!(traces.left().len() >= 9, "only {:?}", traces.left());
     (lab, traces)
@@ -175,8 +143,7 @@ fn a_panicking_test_leaves_nothing_behind() {
     let (pids, fleet_started) = *test.join().unwrap_err().downcast::<(Vec<u32>, bool)>().unwrap();
     assert!(fleet_started);
     assert_eq!(pids.len(), 2);
-    let name_prefix = format!("mqlb-t-{}-", std::process::id());
-    Traces { name_prefix, pids }.assert_gone();
+    Traces::of(std::process::id(), pids).assert_gone();
 }
 
 #[test]

@@ -62,6 +62,11 @@ pub(super) enum Command {
     #[command(subcommand)]
     Backend(BackendCommand),
     /// List or count connections
+    #[command(after_help = "\
+Examples:
+  mqlb flows --client 198.51.100.7
+  mqlb flows --backend mqtt/broker-1 --limit 20
+  mqlb flows --count")]
     Flows(FlowsArgs),
     /// Say which backend a client's packets go to, and why
     #[command(after_help = "Examples:\n  mqlb explain 198.51.100.7:40000 192.0.2.10:1883\n  \
@@ -94,7 +99,11 @@ pub(super) enum Command {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Signals: SIGTERM and SIGINT end the controller and leave the data plane forwarding; `mqlb detach`
-ends that, too. SIGHUP reloads the configuration file.")]
+ends that, too. SIGHUP reloads the configuration file.
+
+To log the packets of a data plane that forwards already, end the controller and start it again with
+--log-packets: the program is replaced in one step, and no connection notices. The same without the
+option switches it off again.")]
 pub(super) struct RunArgs {
     /// Configuration file
     #[arg(short, long, value_name = "FILE")]
@@ -102,6 +111,9 @@ pub(super) struct RunArgs {
     /// Attach even if this host is not set up for it (see `mqlb doctor`)
     #[arg(long)]
     pub force: bool,
+    /// Log every packet with its verdict: for finding faults, it costs much (see below)
+    #[arg(long)]
+    pub log_packets: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -182,6 +194,7 @@ A drained backend stays drained, over restarts and reloads, until `mqlb backend 
         backend: BackendRef,
     },
     /// Change the weight of a backend; its connections stay
+    #[command(after_help = "Example:\n  mqlb backend weight mqtt/broker-1 50")]
     Weight {
         /// The backend
         #[arg(value_name = "SERVICE/BACKEND")]

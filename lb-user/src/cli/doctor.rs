@@ -35,7 +35,8 @@ pub(super) fn doctor(args: &DoctorArgs, output: Output) -> Outcome {
 pub(super) fn before_attaching(config: &Config, force: bool) -> Outcome {
     let findings = findings(config)?;
     for Finding { severity, check, what, why, mend } in &findings {
-        let mend = mend.as_deref().unwrap_or_default();
+        // `None` leaves the field out.
+        let mend = mend.as_deref();
         match severity {
             Severity::Ok => tracing::debug!(check, "{what}"),
             Severity::Hint => tracing::info!(check, why, mend, "{what}"),
@@ -47,12 +48,20 @@ pub(super) fn before_attaching(config: &Config, force: bool) -> Outcome {
     if !any_error(&findings) || force || attached {
         return Ok(());
     }
+    Err(refusal(&findings))
+}
+
+/// What is wrong with this host, and the command that mends it, if it is one.
+fn refusal(findings: &[Finding]) -> Failure {
     let wrong = findings.iter().filter(|finding| finding.severity == Severity::Error);
-    let wrong: Vec<&str> = wrong.map(|finding| finding.what.as_str()).collect();
-    Err(Failure::failed(
-        &format!("this host would not forward: {}", wrong.join("; ")),
-        "`mqlb doctor` names the commands that mend it; `mqlb run --force` attaches nevertheless",
-    ))
+    let whats: Vec<&str> = wrong.clone().map(|finding| finding.what.as_str()).collect();
+    let mends: BTreeSet<_> = wrong.map(|finding| finding.mend.as_deref()).collect();
+    let mend = match mends.first() {
+        Some(Some(mend)) if mends.len() == 1 => mend,
+        _ => "`mqlb doctor` names the commands that mend it",
+    };
+    let error = format!("this host would not forward: {}", whats.join("; "));
+    Failure::failed(&error, format!("{mend}\n  hint: `mqlb run --force` attaches nevertheless"))
 }
 
 fn findings(config: &Config) -> Result<Vec<Finding>, Failure> {

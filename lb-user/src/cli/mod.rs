@@ -20,11 +20,12 @@ mod serve;
 mod service;
 mod status;
 mod table;
+mod usage;
 
 use std::process::ExitCode;
 
 use args::{Args, BackendCommand, Command, ConfigCommand, ServiceCommand};
-use clap::{CommandFactory, Parser};
+use clap::{CommandFactory, Parser, error::ErrorKind};
 use failure::Failure;
 use output::Output;
 
@@ -39,8 +40,18 @@ type Outcome = Result<(), Failure>;
 /// file is wrong.
 #[must_use]
 pub fn main() -> ExitCode {
-    // Prints help, versions and mistakes by itself, and exits: 0 for help, 2 for mistakes.
-    let args = Args::parse();
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        // Help and versions are errors to clap, too.
+        Err(error) if !error.use_stderr() => error.exit(),
+        Err(error) if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            error.exit()
+        }
+        Err(error) => {
+            let words: Vec<String> = std::env::args().skip(1).collect();
+            return usage::wrong(&error, &mut Args::command(), &words).report();
+        }
+    };
     let output = Output::new(args.json);
     match dispatch(args, output) {
         Ok(()) => ExitCode::SUCCESS,

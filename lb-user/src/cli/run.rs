@@ -6,7 +6,7 @@ use super::{Outcome, args::RunArgs, doctor, failure::Failure, logging, open_file
 use crate::{
     config::{self, model::Config},
     control::controller::{Controller, Origin, Start},
-    datapath::{self, Xdp},
+    datapath::{self, StartError, Xdp},
     health::checker::Checker,
     privileges,
 };
@@ -20,7 +20,7 @@ pub(super) fn run(args: &RunArgs) -> Outcome {
     let file = std::path::absolute(&args.config)
         .map_err(|error| Failure::wrong(&error, "name the configuration file"))?;
     let config = config::load(&args.config)?;
-    logging::start(config.log)?;
+    logging::start(config.log, args.log_packets)?;
     doctor::before_attaching(&config, args.force)?;
     open_files::raise();
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -40,7 +40,7 @@ pub(super) fn run(args: &RunArgs) -> Outcome {
         let (events, news) = tokio::sync::mpsc::channel(NEWS);
         let checker = Arc::new(Checker::new(events));
         // Nothing else runs yet that this could block.
-        let controller = begin(config, file, checker)?;
+        let controller = begin(config, file, checker, args.log_packets)?;
         give_up_privileges()?;
         tracing::info!(took_ms = began.elapsed().as_millis(), "balancing");
         serve::until_told(controller, news, doors).await
@@ -54,10 +54,30 @@ fn give_up_privileges() -> Outcome {
     })
 }
 
+/// With or without a log of every packet, which then is passed on as long as this process lives.
+fn attach(config: &Config, log_packets: bool) -> Result<Xdp, StartError> {
+    if !log_packets {
+        return Xdp::start(config);
+    }
+    let (xdp, log) = Xdp::start_logging(config)?;
+    tracing::warn!("every packet is logged, which costs much: start without --log-packets soon");
+    tokio::spawn(async {
+        if let Err(error) = log.run().await {
+            tracing::error!(%error, "packets are not logged any more");
+        }
+    });
+    Ok(xdp)
+}
+
 /// Loads and attaches the data plane, or takes over the one that runs, and fills its tables.
-fn begin(config: Config, file: PathBuf, checker: Arc<Checker>) -> Result<Controller, Failure> {
+fn begin(
+    config: Config,
+    file: PathBuf,
+    checker: Arc<Checker>,
+    log_packets: bool,
+) -> Result<Controller, Failure> {
     let pin_dir = config.pin_dir.clone();
-    let xdp = Xdp::start(&config).map_err(|error| {
+    let xdp = attach(&config, log_packets).map_err(|error| {
         Failure::failed(&error, "nothing was changed; mend the cause and start again")
     })?;
     let origin = if xdp.taken_over() { Origin::TakenOver } else { Origin::Fresh };

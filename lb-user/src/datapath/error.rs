@@ -1,16 +1,19 @@
 //! Why the data plane does not start.
 
 use std::{
+    collections::BTreeSet,
     fmt, io,
     path::{Path, PathBuf},
 };
+
+use crate::privileges;
 
 /// Why the data plane was not started, taken over or removed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
     /// A file, directory or pin could not be read, made or removed.
-    #[error("{what} {path}: {source}{}", hint(source))]
+    #[error("{what} {path}: {source}{}", file_hint(source))]
     File {
         /// What was tried.
         what: &'static str,
@@ -97,11 +100,68 @@ impl StartError {
     }
 }
 
-/// The line that follows an error that more privileges would mend.
-pub(super) fn hint(error: &io::Error) -> &'static str {
-    if error.raw_os_error() == Some(libc::EPERM) {
-        "\nhint: run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON (and CAP_SYS_ADMIN to mount a bpffs)"
-    } else {
-        ""
+/// The line that follows an error that more privileges would mend: it names those that are missing.
+pub(super) fn hint(error: &io::Error) -> String {
+    hint_for(error, &privileges::effective())
+}
+
+fn hint_for(error: &io::Error, held: &BTreeSet<String>) -> String {
+    // The verifier answers with EACCES where CAP_PERFMON is missing, and files do for their owners.
+    let Some(code @ (libc::EPERM | libc::EACCES)) = error.raw_os_error() else {
+        return String::new();
+    };
+    let needed = privileges::TO_ATTACH;
+    let lacking: Vec<&str> = needed.into_iter().filter(|name| !held.contains(*name)).collect();
+    if !lacking.is_empty() {
+        let mend = privileges::how_to_get(&needed);
+        return format!("\nhint: {} missing: {mend}", lacking.join(" and "));
+    }
+    let text = match code {
+        libc::EPERM if !held.contains("CAP_SYS_ADMIN") => {
+            "only CAP_SYS_ADMIN may mount a bpffs; for anything else: see docs/privileges.md on \
+             what this user must own"
+        }
+        libc::EPERM => {
+            "no capability is missing: a container, a seccomp filter or kernel lockdown forbids it"
+        }
+        _ => return String::new(),
+    };
+    format!("\nhint: {text}")
+}
+
+/// The line that follows an error about a file.
+fn file_hint(error: &io::Error) -> String {
+    match hint(error) {
+        none if none.is_empty() && error.raw_os_error() == Some(libc::EACCES) => {
+            "\nhint: this user may not: docs/privileges.md says what it must own, such as pin_dir"
+                .to_owned()
+        }
+        hint => hint,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_of_privileges_names_the_capability_that_is_missing_and_no_other() {
+        let mut held = BTreeSet::from(privileges::TO_ATTACH.map(str::to_owned));
+        held.remove("CAP_PERFMON");
+        for code in [libc::EPERM, libc::EACCES] {
+            let hint = hint_for(&io::Error::from_raw_os_error(code), &held);
+            assert!(hint.starts_with("\nhint: CAP_PERFMON missing: run mqlb as root"), "{hint}");
+        }
+        assert_eq!(hint_for(&io::Error::from_raw_os_error(libc::ENOENT), &held), "");
+    }
+
+    #[test]
+    fn no_capability_is_asked_for_that_is_there() {
+        let mut held = BTreeSet::from(privileges::TO_ATTACH.map(str::to_owned));
+        let refused = io::Error::from_raw_os_error(libc::EPERM);
+        assert!(hint_for(&refused, &held).contains("CAP_SYS_ADMIN may mount"));
+        held.insert("CAP_SYS_ADMIN".to_owned());
+        assert!(hint_for(&refused, &held).contains("no capability is missing"));
+        assert_eq!(hint_for(&io::Error::from_raw_os_error(libc::EACCES), &held), "");
     }
 }

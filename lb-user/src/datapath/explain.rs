@@ -34,7 +34,7 @@ pub(super) fn errno(error: &(dyn Error + 'static)) -> Option<i32> {
 
 pub(super) fn with_causes(error: &(dyn Error + 'static)) -> String {
     let mut texts: Vec<String> = Vec::new();
-    let mut privileges = "";
+    let mut privileges = String::new();
     for cause in
         std::iter::successors(Some(error), |error: &&(dyn Error + 'static)| (*error).source())
     {
@@ -47,5 +47,5 @@ pub(super) fn with_causes(error: &(dyn Error + 'static)) -> String {
             privileges = hint(error);
         }
     }
-    texts.join(": ") + privileges
+    texts.join(": ") + &privileges
 }

@@ -1,6 +1,9 @@
 //! What the kernel says about XDP on an interface (`RTM_GETLINK`).
 
-use std::{ffi::CString, io};
+use std::{
+    ffi::{CStr, CString},
+    io,
+};
 
 use netlink_packet_core::{NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::{
@@ -47,6 +50,18 @@ pub(super) fn index(name: &str) -> Option<u32> {
     // SAFETY: the name ends with a zero and lives until the call returns.
     let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
     (index != 0).then_some(index)
+}
+
+/// The name of an interface of this network namespace; `None` if there is none of that index.
+pub(super) fn name(index: u32) -> Option<String> {
+    let mut name = [0u8; libc::IF_NAMESIZE];
+    // SAFETY: the buffer has as many bytes as the call may write.
+    let found = unsafe { libc::if_indextoname(index, name.as_mut_ptr().cast()) };
+    if found.is_null() {
+        return None;
+    }
+    let name = CStr::from_bytes_until_nul(&name).ok()?;
+    Some(name.to_string_lossy().into_owned())
 }
 
 /// The XDP program on the interface with this index.

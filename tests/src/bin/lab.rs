@@ -33,7 +33,7 @@ fn run(arguments: &[String]) -> Result<()> {
 }
 
 fn hold(arms: Arms, brokers: usize) -> Result<()> {
-    cleanup::on_signals()?;
+    cleanup::on_signals(|| {})?;
     cleanup::sweep_stale();
     let topology = Topology::new(arms, brokers)?;
     let brokers = (0..brokers).map(|index| Broker::start(&topology, index, &kind()?));

@@ -6,6 +6,8 @@ mod changes;
 mod failure;
 mod kernel;
 mod metrics;
+mod packet_log;
+mod silence;
 mod spread;
 mod takeover;
 

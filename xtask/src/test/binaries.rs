@@ -39,7 +39,8 @@ pub fn build_program(environment: &Environment) -> Result<()> {
 /// Builds every test program of the workspace.
 pub fn build_tests(environment: &Environment) -> Result<Vec<Binary>> {
     let output = cargo(environment)
-        .args(["test", "--workspace", "--no-run", "--message-format=json-render-diagnostics"])
+        .args(["test", "--workspace", "--features", "lb-tests/embedded-broker"])
+        .args(["--no-run", "--message-format=json-render-diagnostics"])
         .stderr(Stdio::inherit())
         .output()
         .context("run cargo test --no-run")?;

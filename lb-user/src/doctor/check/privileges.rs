@@ -1,13 +1,14 @@
 //! Is the process allowed to do what it must? docs/privileges.md says what each is for.
 
 use super::super::{Finding, Host, PinDirectory};
-use crate::config::model::Config;
+use crate::{config::model::Config, privileges};
 
 const CHECK: &str = "capabilities";
 
 pub(super) fn check(config: &Config, host: &Host) -> Vec<Finding> {
+    let needed = needed(config, host);
     let missing = |name: &&str| !host.capabilities.contains(*name);
-    let lacking: Vec<&str> = needed(config, host).into_iter().filter(missing).collect();
+    let lacking: Vec<&str> = needed.iter().copied().filter(missing).collect();
     if lacking.is_empty() {
         return vec![Finding::ok(CHECK, "all capabilities that mqlb needs")];
     }
@@ -17,13 +18,12 @@ pub(super) fn check(config: &Config, host: &Host) -> Vec<Finding> {
             format!("{} missing", lacking.join(" and ")),
             "the kernel would refuse to load the program, to attach it or to hold the VIPs",
         )
-        .mend("run mqlb as root, or as the unit packaging/mqlb.service does"),
+        .mend(privileges::how_to_get(&needed)),
     ]
 }
 
 fn needed(config: &Config, host: &Host) -> Vec<&'static str> {
-    // Without CAP_PERFMON the verifier refuses pointer arithmetic that the program needs.
-    let mut needed = vec!["CAP_BPF", "CAP_NET_ADMIN", "CAP_PERFMON"];
+    let mut needed = privileges::TO_ATTACH.to_vec();
     if config.hold_vips {
         needed.push("CAP_NET_RAW");
     }
@@ -49,6 +49,9 @@ mod tests {
         assert_eq!(findings.len(), 1);
         assert_eq!(findings[0].severity, Severity::Error);
         assert_eq!(findings[0].what, "CAP_BPF and CAP_PERFMON missing");
+        // Those that are there already would be lost by naming only the others.
+        let mend = findings[0].mend.as_deref().unwrap();
+        assert!(mend.contains("setcap cap_bpf,cap_net_admin,cap_perfmon=ep "), "{mend}");
     }
 
     #[test]

@@ -6,12 +6,12 @@ mod routes;
 mod sysctl;
 mod xdp_features;
 
-use std::{collections::BTreeSet, io};
+use std::io;
 
 use rustix::process::{Resource, getrlimit};
 
 use super::{Host, KernelVersion, PinDirectory};
-use crate::{config::model::Config, datapath, netlink::Netlink};
+use crate::{config::model::Config, datapath, netlink::Netlink, privileges};
 
 /// Looks at everything the checks want to know. Changes nothing, and needs no privilege.
 ///
@@ -31,7 +31,7 @@ pub fn gather(config: &Config) -> io::Result<Host> {
         reserved_ports: sysctl::port_list("net/ipv4/ip_local_reserved_ports"),
         routes,
         pins: pins(config),
-        capabilities: capabilities(),
+        capabilities: privileges::effective(),
         open_files: open_files(),
         conntrack: sysctl::text("net/netfilter/nf_conntrack_max").is_some(),
     })
@@ -42,11 +42,6 @@ fn pins(config: &Config) -> PinDirectory {
         return PinDirectory::Bpffs;
     }
     PinDirectory::Other(datapath::bpffs_mount_point(&config.pin_dir).to_owned())
-}
-
-fn capabilities() -> BTreeSet<String> {
-    let held = caps::read(None, caps::CapSet::Effective).unwrap_or_default();
-    held.into_iter().map(|capability| capability.to_string()).collect()
 }
 
 /// The hard limit of open files; the controller raises the soft one to it.

@@ -52,11 +52,19 @@ fn start(arguments: &[String]) -> Result<bool> {
     show(mqlb, redraw, colours)
 }
 
+/// Removing clients, brokers, `mqlb` and networks takes a moment, in which Ctrl-C would seem to do
+/// nothing.
+fn say_goodbye() {
+    terminal::leave();
+    let text = "\nStopped. Removing the clients, the brokers, mqlb and their networks ...";
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
 /// Whether everything went as it should.
 fn show(mqlb: PathBuf, redraw: bool, colours: bool) -> Result<bool> {
     ensure!(nix::unistd::geteuid().is_root(), "making networks needs root");
     ensure!(mqlb.is_file(), "there is no {}", mqlb.display());
-    cleanup::on_signals()?;
+    cleanup::on_signals(say_goodbye)?;
     cleanup::sweep_stale();
     lb_tests::raise_open_files();
     let mut stage = Stage::open(redraw, colours);

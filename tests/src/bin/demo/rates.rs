@@ -55,9 +55,12 @@ impl Rates {
 
 impl Sample {
     fn since(&self, then: &Self, reports: &[Report]) -> Rate {
-        let seconds = (self.at - then.at).as_secs_f64();
-        let per_second =
-            |count: u64| if seconds > 0.2 { (count as f64 / seconds) as u64 } else { 0 };
+        let span_ms = (self.at - then.at).as_millis();
+        let per_second = |count: u64| {
+            // A span too short says nothing.
+            let rate = if span_ms > 200 { u128::from(count) * 1000 / span_ms } else { 0 };
+            u64::try_from(rate).unwrap_or(u64::MAX)
+        };
         let mut messages: BTreeMap<String, u64> = BTreeMap::new();
         for (fleet, report) in reports.iter().enumerate() {
             for client in report.clients.iter().filter(|client| client.local.is_some()) {
@@ -67,7 +70,9 @@ impl Sample {
                 *messages.entry(broker).or_default() += client.counts.received - before;
             }
         }
-        messages.values_mut().for_each(|count| *count = per_second(*count));
+        for count in messages.values_mut() {
+            *count = per_second(*count);
+        }
         let packets = self.packets.zip(then.packets);
         Rate {
             messages,

@@ -23,7 +23,7 @@ pub fn play(world: &mut World, stage: &mut Stage) -> Result<Findings> {
     play.connect()?;
     play.add()?;
     play.drain()?;
-    play.kill_broker()?;
+    play.kill_broker();
     play.kill_controller()?;
     play.end()?;
     Ok(play.findings)
@@ -87,7 +87,7 @@ impl Play<'_> {
         Ok(())
     }
 
-    fn kill_broker(&mut self) -> Result<()> {
+    fn kill_broker(&mut self) {
         let act = "a broker dies";
         let before = self.disconnects();
         let had = clients(&self.world.view(), "broker-1");
@@ -106,17 +106,17 @@ impl Play<'_> {
         let (its, others) = split(&gone, "broker-1");
         let text = format!("its {had} clients were disconnected, and nobody else");
         let good = its.len() == had && others.is_empty();
-        let broken = format!(
+        let otherwise = format!(
             "{} of its {had} clients were disconnected, and {} others",
             its.len(),
             others.len()
         );
-        self.found(act, good, if good { text } else { broken });
+        self.found(act, good, if good { text } else { otherwise });
         let mut back: Vec<Duration> = its.iter().filter_map(|one| one.back_after).collect();
         back.sort_unstable();
         let (Some(half), Some(last)) = (back.get(back.len() / 2), back.last()) else {
             self.found(act, false, "none of its clients came back".into());
-            return Ok(());
+            return;
         };
         let good = back.len() == its.len() && *last <= DETECTION + RETURN;
         let text = format!(
@@ -126,7 +126,6 @@ impl Play<'_> {
             seconds(*last)
         );
         self.found(act, good, text);
-        Ok(())
     }
 
     fn kill_controller(&mut self) -> Result<()> {

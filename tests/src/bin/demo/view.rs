@@ -42,6 +42,8 @@ const CONNECTIONS: usize = 48;
 const MESSAGES: usize = 59;
 const CLIENTS: usize = 69;
 const BAR: usize = 71;
+/// Where the second half of the lines below the table begins.
+const HALF: usize = 40;
 
 impl View {
     /// The table and what belongs under it.
@@ -88,7 +90,7 @@ impl View {
             }
             None => line.and(Look::Bad, "dead"),
         };
-        let line = line.to(34).and(Look::Dim, "data plane  ");
+        let line = line.to(HALF).and(Look::Dim, "data plane  ");
         match self.packets_per_s {
             Some(packets) => line
                 .and(Look::Good, "forwarding")
@@ -110,7 +112,8 @@ impl View {
             0 => line.and(Look::Dim, ", 0 lost"),
             lost => line.and(Look::Warning, format!(", {lost} lost")),
         };
-        let line = line.to(34).and(Look::Dim, "latency     ");
+        // Never one word with what is before it, however many messages there were.
+        let line = line.and(Look::Plain, " ").to(HALF).and(Look::Dim, "latency     ");
         let Some((half, most)) = self.latency else { return line.and(Look::Dim, "–") };
         line.and(Look::Plain, format!("{} median, {} p99", milliseconds(half), milliseconds(most)))
     }
@@ -199,9 +202,21 @@ mod tests {
 
     #[test]
     fn the_table_fits_a_small_terminal() {
-        let view = View { brokers: vec![BrokerView::default(); 4], ..View::default() };
+        let view = View {
+            brokers: vec![BrokerView::default(); 4],
+            controller: Some(4_194_303),
+            packets_per_s: Some(12_345),
+            latency: Some((Duration::from_micros(1_234), Duration::from_micros(12_345))),
+            delivered: 1_234_567,
+            ..View::default()
+        };
         for line in view.lines(80) {
             assert!(line.width() <= 80, "{}", line.render(200, false));
         }
+        let messages = view.message_line().render(200, false);
+        assert!(messages.contains(", 0 lost  latency"), "{messages}");
+        let lossy = View { lost: 99_999, ..view };
+        let messages = lossy.message_line().render(200, false);
+        assert!(messages.contains(", 99999 lost latency"), "{messages}");
     }
 }
