@@ -46,7 +46,7 @@ fn main() -> ExitCode {
 fn run(options: &Options) -> Result<()> {
     ensure!(nix::unistd::geteuid().is_root(), "making networks needs root");
     ensure!(options.mqlb.is_file(), "there is no {}", options.mqlb.display());
-    cleanup::on_signals()?;
+    cleanup::on_signals(|| print("stopped; cleaning up"))?;
     cleanup::sweep_stale();
     lb_tests::raise_open_files();
     let mut blocks = vec![machine::describe(options.quick)?];
