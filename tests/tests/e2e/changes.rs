@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use lb_tests::balancer::{self, backend};
 use lb_tests::exclusive;
-use lb_tests::fleet::Reason;
+use lb_tests::fleet::{Fleet, Reason};
 use lb_tests::topology::{Arms, Family};
 
 use super::{GRACE, LIMIT, Stage};
@@ -118,4 +118,37 @@ fn a_reload_applies_the_difference_and_disturbs_nobody() {
     assert_eq!(refused.status.code(), Some(2), "{refused:?}");
     assert_eq!(stage.reached_by_new_clients().len(), 4);
     busy.assert_undisturbed();
+}
+
+/// The program keeps what it has looked up; a removed service must be forgotten at once.
+#[test]
+fn a_removed_service_takes_no_connection_and_is_back_when_it_is_added_again() {
+    let _exclusive = exclusive();
+    let stage = Stage::new(Arms::Two, 2);
+    let whole = balancer::config(&stage.topology);
+    let reload = |config: &serde_json::Value| {
+        stage.balancer.write_config(config).unwrap();
+        stage.balancer.run_ctl("reload").unwrap();
+    };
+    assert_eq!(stage.reached_by_new_clients(), ["broker-1", "broker-2"]);
+
+    let mut without = whole.clone();
+    without["services"].as_array_mut().unwrap().retain(|one| one["name"] != "mqtt-v4");
+    reload(&without);
+    let fleet = Fleet::start(stage.topology.clients(), stage.plan(Family::V4, 5)).unwrap();
+    // The host holds the VIP, and nothing listens there.
+    let refused = Reason::Tcp(ErrorKind::ConnectionRefused);
+    let deadline = Instant::now() + LIMIT;
+    while fleet.report().failures.len() < 5 {
+        assert!(Instant::now() < deadline, "{:?}", fleet.report().failures);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let report = fleet.stop(Duration::ZERO).unwrap();
+    assert!(report.failures.iter().all(|failure| failure.reason == refused), "{report:?}");
+    let fleet = stage.connect(Family::V6, 20);
+    fleet.stop(GRACE).unwrap().assert_undisturbed();
+
+    reload(&whole);
+    stage.balancer.wait_active(LIMIT).unwrap();
+    assert_eq!(stage.reached_by_new_clients(), ["broker-1", "broker-2"]);
 }

@@ -1,0 +1,74 @@
+//! Where a packet goes next, by the kernel's own tables.
+
+use core::mem;
+
+use aya_ebpf::{
+    bindings::{
+        BPF_FIB_LKUP_RET_FRAG_NEEDED, BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_SUCCESS,
+        bpf_fib_lookup as FibLookup, xdp_md,
+    },
+    helpers::generated::bpf_fib_lookup,
+};
+use lb_common::addr::Addr;
+use lb_ebpf::{
+    packet::Ethernet,
+    tables::{Route, RouteQuery},
+};
+
+/// `bpf_fib_lookup`: the kernel's own routing tables and neighbours (Linux 4.18; the MTU check
+/// takes the IP length since 5.12).
+#[inline(always)]
+pub fn fib(ctx: *mut xdp_md, query: &RouteQuery) -> Route {
+    const AF_INET: u8 = 2;
+    const AF_INET6: u8 = 10;
+    #[repr(align(8))]
+    struct Aligned(FibLookup);
+    // SAFETY: every field is an integer, an array or a union of integers.
+    let mut aligned = Aligned(unsafe { mem::zeroed() });
+    let lookup = &mut aligned.0;
+    lookup.l4_protocol = 6;
+    lookup.__bindgen_anon_1.tot_len = query.ip_len;
+    // SAFETY: `ctx` is the context that the kernel gave us.
+    lookup.ifindex = unsafe { (*ctx).ingress_ifindex };
+    if query.destination.is_v4() {
+        lookup.family = AF_INET;
+        lookup.__bindgen_anon_2.tos = query.tos;
+        lookup.__bindgen_anon_3.ipv4_src = query.source.v4_word();
+        lookup.__bindgen_anon_4.ipv4_dst = query.destination.v4_word();
+    } else {
+        lookup.family = AF_INET6;
+        lookup.__bindgen_anon_2.flowinfo = (u32::from(query.tos) << 20).to_be();
+        lookup.__bindgen_anon_3.ipv6_src = halves(query.source);
+        lookup.__bindgen_anon_4.ipv6_dst = halves(query.destination);
+    }
+    let size = size_of::<FibLookup>() as i32;
+    // SAFETY: `ctx` as above; `lookup` is as long as we say, and initialised.
+    let result = unsafe { bpf_fib_lookup(ctx.cast(), &raw mut *lookup, size, 0) };
+    match result as u32 {
+        BPF_FIB_LKUP_RET_SUCCESS => {
+            let ethernet = Ethernet { destination: mac(&lookup.dmac), source: mac(&lookup.smac) };
+            // SAFETY: the kernel replaced the length by the MTU (Linux 5.12); both are integers.
+            let mtu = unsafe { lookup.__bindgen_anon_1.mtu_result };
+            Route::Via { ifindex: lookup.ifindex, ethernet, mtu }
+        }
+        BPF_FIB_LKUP_RET_NO_NEIGH => Route::NoNeighbour,
+        BPF_FIB_LKUP_RET_FRAG_NEEDED => Route::TooBig,
+        _ => Route::None,
+    }
+}
+
+/// An address in the kernel's four words.
+#[inline(always)]
+fn halves(addr: Addr) -> [u32; 4] {
+    let [a, b] = addr.words();
+    [a as u32, (a >> 32) as u32, b as u32, (b >> 32) as u32]
+}
+
+/// An Ethernet address out of the kernel's answer, in reads of two bytes: it lies on the stack,
+/// where the verifier takes aligned accesses only.
+#[inline(always)]
+fn mac(address: &[u8; 6]) -> [u16; 3] {
+    let words = address.as_ptr().cast::<u16>();
+    // SAFETY: three words of two bytes, at an even offset of an aligned struct.
+    unsafe { [words.read_volatile(), words.add(1).read_volatile(), words.add(2).read_volatile()] }
+}

@@ -1,0 +1,55 @@
+//! The frame that the driver received, as the pipeline sees it.
+
+use core::ptr;
+
+use aya_ebpf::{
+    helpers::generated::{bpf_xdp_adjust_tail, bpf_xdp_get_buff_len},
+    programs::XdpContext,
+};
+use lb_ebpf::packet::{Packet, Wire};
+
+/// The frame that the driver received.
+pub struct Frame {
+    pub ctx: XdpContext,
+}
+
+impl Packet for Frame {
+    #[inline(always)]
+    fn holds(&self, bytes: usize) -> bool {
+        self.ctx.data() + bytes <= self.ctx.data_end()
+    }
+
+    #[inline(always)]
+    fn load<T: Wire>(&self, offset: usize) -> Option<T> {
+        let start = self.ctx.data();
+        if start + offset + size_of::<T>() > self.ctx.data_end() {
+            return None;
+        }
+        // SAFETY: the bytes lie before `data_end`, and any bytes are a valid `T`.
+        Some(unsafe { ptr::read_unaligned((start + offset) as *const T) })
+    }
+
+    #[inline(always)]
+    fn store<T: Wire>(&mut self, offset: usize, value: T) -> Option<()> {
+        let start = self.ctx.data();
+        if start + offset + size_of::<T>() > self.ctx.data_end() {
+            return None;
+        }
+        // SAFETY: as in `load`; XDP programs may write to the frame.
+        unsafe { ptr::write_unaligned((start + offset) as *mut T, value) };
+        Some(())
+    }
+
+    #[inline(always)]
+    fn truncate(&mut self, len: usize) -> Option<()> {
+        // The difference of the two packet pointers is not usable here: LLVM re-associates it into
+        // pointer arithmetic that the verifier forbids.
+        // SAFETY: `ctx` is the context that the kernel gave us; no packet pointer is kept across
+        // the second call, every access derives its own.
+        let result = unsafe {
+            let delta = len as i32 - bpf_xdp_get_buff_len(self.ctx.ctx) as i32;
+            bpf_xdp_adjust_tail(self.ctx.ctx, delta)
+        };
+        (result == 0).then_some(())
+    }
+}

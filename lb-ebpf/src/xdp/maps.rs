@@ -1,0 +1,66 @@
+//! The maps. Those that are pinned are described in `lb_common::layout`.
+
+use aya_ebpf::{
+    bindings::BPF_F_MMAPABLE,
+    btf_maps::{Array, ArrayOfMaps, HashMap, PerCpuArray},
+    macros::btf_map,
+};
+use lb_common::{
+    backend::{Backend, MAX_SOURCES, PeerKey, Source},
+    counters::BackendCounters,
+    flow::{FlowCell, FlowKey},
+    layout::sizes,
+    port::Port,
+    ring::Ring,
+    service::{Service, ServiceKey},
+    settings::Settings,
+    verdict,
+};
+use lb_ebpf::{
+    known::{self, KnownPeer, KnownService},
+    route::{self, CachedRoute},
+};
+
+use super::tables::Reading;
+
+#[btf_map]
+pub static SETTINGS: Array<Settings, 1> = Array::new();
+#[btf_map]
+pub static SERVICES: HashMap<ServiceKey, Service, { sizes::SERVICES }> = HashMap::new();
+/// Another one whenever services or peers were added or removed.
+#[btf_map]
+pub static GENERATION: Array<u32, 1> = Array::new();
+#[btf_map]
+pub static SERVICE_BY_ID: Array<Service, { sizes::SERVICES }> = Array::new();
+#[btf_map]
+pub static RINGS: ArrayOfMaps<Array<Ring, 1>, { sizes::SERVICES }> = ArrayOfMaps::new();
+#[btf_map]
+pub static BACKENDS: Array<Backend, { sizes::BACKENDS }> = Array::new();
+#[btf_map]
+pub static SOURCES: Array<Source, { MAX_SOURCES as usize }> = Array::new();
+#[btf_map]
+pub static PEERS: HashMap<PeerKey, u32, { sizes::PEERS }> = HashMap::new();
+#[btf_map]
+pub static PORTS: ArrayOfMaps<
+    Array<Port, { sizes::PORTS }, { BPF_F_MMAPABLE as usize }>,
+    { sizes::PEERS },
+> = ArrayOfMaps::new();
+#[btf_map]
+pub static PENDING: HashMap<FlowKey, FlowCell, { sizes::PENDING }> = HashMap::new();
+#[btf_map]
+pub static FLOWS: HashMap<FlowKey, FlowCell, { sizes::FLOWS }> = HashMap::new();
+#[btf_map]
+pub static VERDICTS: PerCpuArray<u64, { verdict::COUNT }> = PerCpuArray::new();
+#[btf_map]
+pub static BACKEND_COUNTERS: PerCpuArray<BackendCounters, { sizes::BACKENDS }> = PerCpuArray::new();
+
+// Not pinned: what one load of the program knows is looked up anew by the next.
+
+#[btf_map]
+pub static ROUTES: PerCpuArray<CachedRoute, { route::CACHED }> = PerCpuArray::new();
+#[btf_map]
+pub static KNOWN_SERVICES: PerCpuArray<KnownService, { known::SERVICES }> = PerCpuArray::new();
+#[btf_map]
+pub static KNOWN_PEERS: PerCpuArray<KnownPeer, { known::PEERS }> = PerCpuArray::new();
+#[btf_map]
+pub static CLOCK: PerCpuArray<Reading, 1> = PerCpuArray::new();

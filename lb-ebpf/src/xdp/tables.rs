@@ -1,0 +1,198 @@
+//! The maps, the clock and the routes of the kernel, as the pipeline sees them.
+
+use aya_ebpf::{
+    bindings::{BPF_NOEXIST, xdp_md},
+    helpers::generated::{bpf_jiffies64, bpf_ktime_get_coarse_ns},
+};
+use lb_common::{
+    backend::{Backend, PeerKey, Source},
+    flow::{Flow, FlowCell, FlowKey},
+    port::Port,
+    ring::{SLOTS, Slot},
+    service::{Service, ServiceKey},
+    settings::Settings,
+    ticks,
+};
+use lb_ebpf::{
+    known, route,
+    tables::{Direction, Event, InsertError, Route, RouteQuery, Tables},
+};
+
+use super::{
+    fib::fib,
+    maps::{
+        BACKEND_COUNTERS, BACKENDS, CLOCK, FLOWS, GENERATION, KNOWN_PEERS, KNOWN_SERVICES, PEERS,
+        PENDING, PORTS, RINGS, ROUTES, SERVICE_BY_ID, SERVICES, SETTINGS, SOURCES,
+    },
+};
+
+/// A reading of the clock, which serves for the rest of its jiffy: a jiffy is read without a call.
+#[derive(Clone, Copy)]
+pub struct Reading {
+    jiffy: u64,
+    tick: u32,
+}
+
+/// The maps and the helpers of the kernel.
+pub struct Kernel {
+    pub ctx: *mut xdp_md,
+}
+
+impl Tables for Kernel {
+    type FlowRef = &'static FlowCell;
+    type PortRef = &'static Port;
+
+    #[inline(always)]
+    fn settings(&self) -> Option<&'static Settings> {
+        SETTINGS.get(0).filter(|settings| settings.ports != 0)
+    }
+
+    #[inline(always)]
+    fn service(&self, key: &ServiceKey) -> Option<&'static Service> {
+        let generation = GENERATION.get(0).copied()?;
+        let words = known::service(key);
+        let cell = KNOWN_SERVICES.get_ptr_mut(known::place(&words, known::SERVICES))?;
+        // SAFETY: as in `crate::count`; a service is replaced, as a whole, by one that is as valid.
+        let (cell, ask) = unsafe { (&mut *cell, || SERVICES.get(key).map(|service| service.id)) };
+        let id = known::id(cell, &words, generation, ask)?;
+        // It may have been removed at this moment.
+        SERVICE_BY_ID.get(id).filter(|service| service.id == id)
+    }
+
+    #[inline(always)]
+    fn service_by_id(&self, id: u32) -> Option<&'static Service> {
+        SERVICE_BY_ID.get(id)
+    }
+
+    #[inline(always)]
+    fn slot(&self, service: u32, slot: u32) -> Option<Slot> {
+        let ring = RINGS.get_value(service, &0)?;
+        if slot as usize >= SLOTS {
+            return None;
+        }
+        Some(ring[slot as usize])
+    }
+
+    #[inline(always)]
+    fn backend(&self, id: u32) -> Option<&'static Backend> {
+        BACKENDS.get(id)
+    }
+
+    #[inline(always)]
+    fn source(&self, number: u32) -> Option<&'static Source> {
+        SOURCES.get(number)
+    }
+
+    #[inline(always)]
+    fn peer(&self, key: &PeerKey) -> Option<u32> {
+        let generation = GENERATION.get(0).copied()?;
+        let words = known::peer(key);
+        let cell = KNOWN_PEERS.get_ptr_mut(known::place(&words, known::PEERS))?;
+        // SAFETY: as in `crate::count`; what the hash holds is copied out at once: an integer.
+        let (cell, ask) = unsafe { (&mut *cell, || PEERS.get(key).copied()) };
+        known::id(cell, &words, generation, ask)
+    }
+
+    #[inline(always)]
+    fn port(&self, peer: u32, index: u32) -> Option<&'static Port> {
+        PORTS.get_value(peer, &index)
+    }
+
+    #[inline(always)]
+    fn pending(&self, key: &FlowKey) -> Option<&'static FlowCell> {
+        // SAFETY: the cell has only atomics and fields that never change while the key is there;
+        // see the trait on entries that vanish meanwhile.
+        unsafe { PENDING.get(key) }
+    }
+
+    #[inline(always)]
+    fn insert_pending(&self, key: &FlowKey, flow: Flow) -> Result<(), InsertError> {
+        inserted(PENDING.insert(key, FlowCell::from(flow), u64::from(BPF_NOEXIST)))
+    }
+
+    #[inline(always)]
+    fn remove_pending(&self, key: &FlowKey) -> bool {
+        PENDING.remove(key).is_ok()
+    }
+
+    #[inline(always)]
+    fn flow(&self, key: &FlowKey) -> Option<&'static FlowCell> {
+        // SAFETY: as in `pending`.
+        unsafe { FLOWS.get(key) }
+    }
+
+    #[inline(always)]
+    fn insert_flow(&self, key: &FlowKey, flow: Flow) -> Result<(), InsertError> {
+        inserted(FLOWS.insert(key, FlowCell::from(flow), u64::from(BPF_NOEXIST)))
+    }
+
+    #[inline(always)]
+    fn remove_flow(&self, key: &FlowKey) -> bool {
+        FLOWS.remove(key).is_ok()
+    }
+
+    #[inline(always)]
+    fn now(&self) -> u32 {
+        // SAFETY: the helpers take nothing and return integers (Linux 5.6 and 5.11).
+        let read = || ticks::from_ns(unsafe { bpf_ktime_get_coarse_ns() });
+        let Some(last) = CLOCK.get_ptr_mut(0) else { return read() };
+        // SAFETY: as above; as in `crate::count`, nobody else uses this copy.
+        let (last, jiffy) = unsafe { (&mut *last, bpf_jiffies64()) };
+        // The coarse clock moves on with the jiffies.
+        if last.jiffy != jiffy {
+            *last = Reading { jiffy, tick: read() };
+        }
+        last.tick
+    }
+
+    #[inline(always)]
+    fn route(&self, query: &RouteQuery) -> Route {
+        let ask = || fib(self.ctx, query);
+        let Some(cell) = ROUTES.get_ptr_mut(route::place(query)) else { return ask() };
+        // SAFETY: the map returned the pointer; as in `crate::count`, nobody else uses this copy.
+        // The second helper takes nothing and returns an integer (Linux 5.6).
+        let (cell, jiffies) = unsafe { (&mut *cell, bpf_jiffies64() as u32) };
+        route::of(cell, query, jiffies, ask)
+    }
+
+    #[inline(always)]
+    fn count(&self, backend: u32, event: Event) {
+        let Some(counters) = BACKEND_COUNTERS.get_ptr_mut(backend) else { return };
+        // SAFETY: as in `crate::count`.
+        let counters = unsafe { &mut *counters };
+        match event {
+            Event::Attempted => counters.attempted += 1,
+            Event::Opened => counters.opened += 1,
+            Event::Closed => counters.closed = counters.closed.wrapping_add(1),
+            Event::Revived => counters.closed = counters.closed.wrapping_sub(1),
+            Event::Refused => counters.refused += 1,
+        }
+    }
+
+    #[inline(always)]
+    fn count_forwarded(&self, backend: u32, direction: Direction, bytes: u64) {
+        let Some(counters) = BACKEND_COUNTERS.get_ptr_mut(backend) else { return };
+        // SAFETY: as in `crate::count`.
+        let counters = unsafe { &mut *counters };
+        match direction {
+            Direction::ToBackend => {
+                counters.packets_to_backend += 1;
+                counters.bytes_to_backend += bytes;
+            }
+            Direction::ToClient => {
+                counters.packets_to_client += 1;
+                counters.bytes_to_client += bytes;
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn inserted(result: Result<(), i32>) -> Result<(), InsertError> {
+    const EEXIST: i32 = -17;
+    match result {
+        Ok(()) => Ok(()),
+        Err(EEXIST) => Err(InsertError::Exists),
+        Err(_) => Err(InsertError::Full),
+    }
+}
