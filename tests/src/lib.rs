@@ -17,6 +17,7 @@ pub mod kernel;
 pub mod netns;
 pub mod nftables;
 pub mod offload;
+pub mod other_build;
 pub mod process;
 pub mod scratch;
 pub mod sockets;

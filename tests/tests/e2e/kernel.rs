@@ -52,7 +52,7 @@ fn detach_removes_every_pin_and_program() {
     stage.balancer.stop().unwrap();
     assert_eq!(stage.programs().len(), 2, "a controller that ends leaves the fast path");
     stage.balancer.detach().unwrap();
-    assert_eq!(stage.programs(), [] as [u64; 0]);
+    assert_eq!(stage.programs(), []);
     assert_eq!(pinned(&stage), [] as [PathBuf; 0]);
 }
 

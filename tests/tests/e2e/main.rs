@@ -25,6 +25,15 @@ const LIMIT: Duration = Duration::from_secs(20);
 /// What is under way when a fleet stops has so long to arrive.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// A program as the kernel names it.
+#[derive(Debug, PartialEq, Eq)]
+struct XdpProgram {
+    /// No two that were ever loaded have the same.
+    id: u64,
+    /// A hash of its instructions.
+    tag: String,
+}
+
 /// Brokers, and the balancer in front of them. In the order of their ends.
 struct Stage {
     balancer: Balancer,
@@ -102,13 +111,18 @@ impl Stage {
         reached
     }
 
-    /// The numbers of the XDP programs on the balancer's interfaces.
-    fn programs(&self) -> Vec<u64> {
+    /// The XDP programs on the balancer's interfaces.
+    fn programs(&self) -> Vec<XdpProgram> {
         let namespace = self.topology.balancer().name();
-        let ip = Command::new("ip").args(["-json", "-n", namespace, "link", "show"]).output();
-        let links: Value = serde_json::from_slice(&ip.unwrap().stdout).unwrap();
-        let programs = links.as_array().unwrap().iter().map(|link| &link["xdp"]["prog"]["id"]);
-        programs.filter_map(Value::as_u64).collect()
+        let ip = ["-json", "-details", "-n", namespace, "link", "show"];
+        let links = Command::new("ip").args(ip).output().unwrap();
+        let links: Value = serde_json::from_slice(&links.stdout).unwrap();
+        let programs = links.as_array().unwrap().iter().map(|link| &link["xdp"]["prog"]);
+        let program = |program: &Value| {
+            let (id, tag) = (program["id"].as_u64()?, program["tag"].as_str()?.to_owned());
+            Some(XdpProgram { id, tag })
+        };
+        programs.filter_map(program).collect()
     }
 
     /// A backend of both services does something: `backend <verb> <service>/<name> <rest>`.
