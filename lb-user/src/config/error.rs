@@ -97,7 +97,7 @@ impl Issue {
 
 fn read_hint(error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::NotFound => "name an existing file with -c FILE",
+        io::ErrorKind::NotFound => "name a file that exists",
         io::ErrorKind::PermissionDenied => "run as root, or make the file readable for this user",
         io::ErrorKind::InvalidData => "the file must be UTF-8 text",
         io::ErrorKind::FileTooLarge => "a configuration has at most 16 MiB",
