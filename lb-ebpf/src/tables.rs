@@ -5,6 +5,7 @@ use core::ops::Deref;
 use lb_common::{
     addr::Addr,
     backend::{Backend, PeerKey, Source},
+    counters::BackendCounters,
     flow::{Flow, FlowCell, FlowKey},
     port::Port,
     ring::Slot,
@@ -119,8 +120,33 @@ pub trait Tables {
     fn now(&self) -> u32;
     /// Asks the kernel for the way on.
     fn route(&self, query: &RouteQuery) -> Route;
+    /// Changes the counters of a backend.
+    fn change_counters(&self, backend: u32, change: impl FnOnce(&mut BackendCounters));
+
     /// Raises a counter of a backend.
-    fn count(&self, backend: u32, event: Event);
+    #[inline(always)]
+    fn count(&self, backend: u32, event: Event) {
+        self.change_counters(backend, |counters| match event {
+            Event::Attempted => counters.attempted += 1,
+            Event::Opened => counters.opened += 1,
+            Event::Closed => counters.closed = counters.closed.wrapping_add(1),
+            Event::Revived => counters.closed = counters.closed.wrapping_sub(1),
+            Event::Refused => counters.refused += 1,
+        });
+    }
+
     /// Counts a packet that is forwarded, `bytes` of IP.
-    fn count_forwarded(&self, backend: u32, direction: Direction, bytes: u64);
+    #[inline(always)]
+    fn count_forwarded(&self, backend: u32, direction: Direction, bytes: u64) {
+        self.change_counters(backend, |counters| match direction {
+            Direction::ToBackend => {
+                counters.packets_to_backend += 1;
+                counters.bytes_to_backend += bytes;
+            }
+            Direction::ToClient => {
+                counters.packets_to_client += 1;
+                counters.bytes_to_client += bytes;
+            }
+        });
+    }
 }

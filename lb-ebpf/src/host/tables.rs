@@ -20,7 +20,7 @@ use crate::{
     Outcome,
     host::Bytes,
     process,
-    tables::{Direction, Event, InsertError, Route, RouteQuery, Tables},
+    tables::{InsertError, Route, RouteQuery, Tables},
 };
 
 /// Everything the pipeline can ask for. What the controller writes is plain; what packets change
@@ -81,10 +81,6 @@ impl World {
     #[must_use]
     pub fn counters_of(&self, backend: u32) -> BackendCounters {
         self.counters.borrow().get(&backend).copied().unwrap_or_default()
-    }
-
-    fn raise(&self, backend: u32, raise: impl FnOnce(&mut BackendCounters)) {
-        raise(self.counters.borrow_mut().entry(backend).or_default());
     }
 }
 
@@ -194,26 +190,7 @@ impl Tables for World {
         }
     }
 
-    fn count(&self, backend: u32, event: Event) {
-        self.raise(backend, |counters| match event {
-            Event::Attempted => counters.attempted += 1,
-            Event::Opened => counters.opened += 1,
-            Event::Closed => counters.closed = counters.closed.wrapping_add(1),
-            Event::Revived => counters.closed = counters.closed.wrapping_sub(1),
-            Event::Refused => counters.refused += 1,
-        });
-    }
-
-    fn count_forwarded(&self, backend: u32, direction: Direction, bytes: u64) {
-        self.raise(backend, |counters| match direction {
-            Direction::ToBackend => {
-                counters.packets_to_backend += 1;
-                counters.bytes_to_backend += bytes;
-            }
-            Direction::ToClient => {
-                counters.packets_to_client += 1;
-                counters.bytes_to_client += bytes;
-            }
-        });
+    fn change_counters(&self, backend: u32, change: impl FnOnce(&mut BackendCounters)) {
+        change(self.counters.borrow_mut().entry(backend).or_default());
     }
 }

@@ -6,6 +6,7 @@ use aya_ebpf::{
 };
 use lb_common::{
     backend::{Backend, PeerKey, Source},
+    counters::BackendCounters,
     flow::{Flow, FlowCell, FlowKey},
     port::Port,
     ring::{SLOTS, Slot},
@@ -15,7 +16,7 @@ use lb_common::{
 };
 use lb_ebpf::{
     known, route,
-    tables::{Direction, Event, InsertError, Route, RouteQuery, Tables},
+    tables::{InsertError, Route, RouteQuery, Tables},
 };
 
 use super::{
@@ -156,33 +157,10 @@ impl Tables for Kernel {
     }
 
     #[inline(always)]
-    fn count(&self, backend: u32, event: Event) {
-        let Some(counters) = BACKEND_COUNTERS.get_ptr_mut(backend) else { return };
-        // SAFETY: as in `crate::count`.
-        let counters = unsafe { &mut *counters };
-        match event {
-            Event::Attempted => counters.attempted += 1,
-            Event::Opened => counters.opened += 1,
-            Event::Closed => counters.closed = counters.closed.wrapping_add(1),
-            Event::Revived => counters.closed = counters.closed.wrapping_sub(1),
-            Event::Refused => counters.refused += 1,
-        }
-    }
-
-    #[inline(always)]
-    fn count_forwarded(&self, backend: u32, direction: Direction, bytes: u64) {
-        let Some(counters) = BACKEND_COUNTERS.get_ptr_mut(backend) else { return };
-        // SAFETY: as in `crate::count`.
-        let counters = unsafe { &mut *counters };
-        match direction {
-            Direction::ToBackend => {
-                counters.packets_to_backend += 1;
-                counters.bytes_to_backend += bytes;
-            }
-            Direction::ToClient => {
-                counters.packets_to_client += 1;
-                counters.bytes_to_client += bytes;
-            }
+    fn change_counters(&self, backend: u32, change: impl FnOnce(&mut BackendCounters)) {
+        if let Some(counters) = BACKEND_COUNTERS.get_ptr_mut(backend) {
+            // SAFETY: as in `crate::count`.
+            change(unsafe { &mut *counters });
         }
     }
 }

@@ -15,6 +15,7 @@ use lb_common::{
         Backend, PeerKey, Source,
         backend_flags::{ACCEPT, FORWARD, PRESENT},
     },
+    counters::BackendCounters,
     flow::{Flow, FlowCell, FlowKey},
     port::{Port, port_flags},
     ring::Slot,
@@ -23,7 +24,7 @@ use lb_common::{
 };
 use lb_ebpf::{
     host::World,
-    tables::{Direction, Event, InsertError, Route, RouteQuery, Tables},
+    tables::{InsertError, Route, RouteQuery, Tables},
 };
 
 use super::{
@@ -290,9 +291,7 @@ impl<'a> Tables for &'a Shared {
         self.routes.get(&query.destination).copied().unwrap_or(Route::None)
     }
 
-    fn count(&self, _: u32, _: Event) {}
-
-    fn count_forwarded(&self, _: u32, _: Direction, _: u64) {}
+    fn change_counters(&self, _: u32, _: impl FnOnce(&mut BackendCounters)) {}
 }
 
 /// A table as the collection sees it.
