@@ -22,7 +22,7 @@ use lb_common::{
     ring::{SLOTS, Slot},
     service::{Service, ServiceKey},
     settings::Settings,
-    verdict::Verdict,
+    verdict::{Action, Verdict},
 };
 use lb_ebpf::host::{
     Bytes, World,
@@ -212,6 +212,20 @@ fn golden_network() -> Result<Namespace> {
 
 fn neighbour(address: &str, mac: &str) -> String {
     format!("neighbour replace {address} lladdr {mac} dev golden0 nud permanent\n")
+}
+
+/// What the program returns for a verdict: `XDP_DROP`, `XDP_PASS`, `XDP_TX` or `XDP_REDIRECT`.
+///
+/// Never `XDP_TX` for what is forwarded: the frames of `BPF_PROG_TEST_RUN` come in by the loopback,
+/// and the routes lead out by another interface.
+#[must_use]
+pub fn xdp_action(verdict: Verdict) -> u32 {
+    match verdict.action() {
+        Action::Drop => 1,
+        Action::Pass => 2,
+        Action::Reset => 3,
+        Action::Forward => 4,
+    }
 }
 
 /// Fails unless the counters are exactly `expected`.

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use lb_common::{
     layout::sizes,
     ring::{SLOTS, Slot},
-    verdict::{Action, Verdict},
+    verdict::Verdict,
 };
 use lb_ebpf::{
     host::{
@@ -19,7 +19,7 @@ use lb_ebpf::{
     },
     parse::tcp_flags::{ACK, FIN, RST, SYN},
 };
-use lb_tests::kernel::{Kernel, assert_counted};
+use lb_tests::kernel::{Kernel, assert_counted, xdp_action};
 
 /// A generator of test input: xorshift64* (Vigna, "An experimental exploration of Marsaglia's
 /// xorshift generators").
@@ -161,15 +161,6 @@ fn world(net: Net, random: &mut Random) -> World {
     world
 }
 
-fn action(verdict: Verdict) -> u32 {
-    match verdict.action() {
-        Action::Drop => 1,
-        Action::Pass => 2,
-        Action::Reset => 3,
-        Action::Forward => 4,
-    }
-}
-
 fn compare(family: Family, frames: u64, seed: u64) -> Result<()> {
     let net = Net(family);
     let mut random = Random(seed);
@@ -182,7 +173,7 @@ fn compare(family: Family, frames: u64, seed: u64) -> Result<()> {
         let verdict = world.run(&mut expected).verdict;
         let run = kernel.run(&input, 1)?;
         let what = || format!("frame {number}: {} for {input:?}", verdict.name());
-        ensure!(run.action == action(verdict), "{}: action {}", what(), run.action);
+        ensure!(run.action == xdp_action(verdict), "{}: action {}", what(), run.action);
         ensure!(run.output == expected, "{}: {:?}\nnot {expected:?}", what(), run.output);
         traffic.note(&input, &expected, verdict);
     }

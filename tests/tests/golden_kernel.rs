@@ -1,20 +1,8 @@
 //! The golden conversations through the program in the kernel.
 
 use anyhow::{Context, Result, ensure};
-use lb_common::verdict::{Action, Verdict};
 use lb_ebpf::host::golden::{self, Case, Step};
-use lb_tests::kernel::{Kernel, assert_counted};
-
-/// `XDP_DROP`, `XDP_PASS`, `XDP_TX`, `XDP_REDIRECT`.
-fn xdp_action(verdict: Verdict) -> u32 {
-    match verdict.action() {
-        Action::Drop => 1,
-        Action::Pass => 2,
-        Action::Reset => 3,
-        // TEST_RUN's frames come in by the loopback; golden routes lead out by another interface.
-        Action::Forward => 4,
-    }
-}
+use lb_tests::kernel::{Kernel, assert_counted, xdp_action};
 
 fn run(case: &Case) -> Result<()> {
     let mut kernel = Kernel::load(&case.world)?;

@@ -7,15 +7,8 @@ use crate::config::{
     model::{Backend, Config, Secret, Weight},
 };
 
-/// One service, `mqtt`, with the unchecked backends `b1` to `b3`.
-#[must_use]
-pub fn config() -> Config {
-    let text = "
-interfaces: [{ name: eth0 }]
-nat: { addresses: [10.0.0.2], ports: 15000-15999 }
-api: { metrics: 127.0.0.1:9090 }
-seed: 000102030405060708090a0b0c0d0e0f
-services:
+/// One service, `mqtt`, with the unchecked backends `b1` to `b3`, as in a file.
+pub const UNCHECKED: &str = "
   - name: mqtt
     vip: 192.0.2.10
     port: 1883
@@ -25,7 +18,19 @@ services:
       - { name: b2, address: 10.0.1.2, port: 1883 }
       - { name: b3, address: 10.0.1.3, port: 1883 }
 ";
-    let config = config::parse(text).unwrap();
+
+/// A configuration with [`UNCHECKED`].
+#[must_use]
+pub fn config() -> Config {
+    let text = format!(
+        "
+interfaces: [{{ name: eth0 }}]
+nat: {{ addresses: [10.0.0.2], ports: 15000-15999 }}
+api: {{ metrics: 127.0.0.1:9090 }}
+seed: 000102030405060708090a0b0c0d0e0f
+services:{UNCHECKED}"
+    );
+    let config = config::parse(&text).unwrap();
     assert_ne!(config.seed, Some(Secret::new(Seed(1, 2))));
     config
 }

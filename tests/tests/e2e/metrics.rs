@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use lb_tests::exclusive;
 use lb_tests::topology::{Arms, Family};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{GRACE, LIMIT, Stage};
 
@@ -81,6 +81,8 @@ fn every_documented_metric_is_set_by_a_balancer_in_use() {
     }
     stage.backend("drain", "broker-1", |_| String::new());
     drop(stage.brokers.pop());
+    let down = |status: &Value| status["services"][0]["backends"][2]["state"] == "down";
+    stage.balancer.wait_status(LIMIT, down).unwrap();
     // The tables are counted every ten seconds.
     let deadline = Instant::now() + LIMIT;
     loop {

@@ -20,7 +20,7 @@ use crate::{
     control::{
         memory::Memory,
         report::{BackendState, FlowFilter, ServiceState},
-        samples,
+        samples::{self, UNCHECKED},
     },
 };
 
@@ -38,17 +38,6 @@ services:
         dir.join("state").display()
     )
 }
-
-const UNCHECKED: &str = "
-  - name: mqtt
-    vip: 192.0.2.10
-    port: 1883
-    health: { type: none }
-    backends:
-      - { name: b1, address: 10.0.1.1, port: 1883 }
-      - { name: b2, address: 10.0.1.2, port: 1883 }
-      - { name: b3, address: 10.0.1.3, port: 1883 }
-";
 
 fn write(dir: &Path, service: &str) {
     fs::write(dir.join("mqlb.yaml"), text(dir, service)).unwrap();
