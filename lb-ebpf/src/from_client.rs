@@ -101,11 +101,12 @@ fn forget(
     if !claim::rest(settings, key, flow, 0, backend, tables) {
         return false;
     }
-    tables.remove_flow(key);
     if !flow.is_closed() {
         tables.count(flow.backend(), Event::Closed);
     }
-    true
+    // It fails where the table's lock is held: the sweep removes the entry, which has no port any
+    // more.
+    tables.remove_flow(key)
 }
 
 /// Sends a segment of `flow` to its broker.

@@ -90,7 +90,10 @@ fn again(
         if !claim::rest(settings, key, &flow, port_flags::PROMOTED, backend, tables) {
             return Some(Err(Verdict::Contended));
         }
-        tables.remove_pending(key);
+        if !tables.remove_pending(key) {
+            // The table's lock was held: the sweep removes the entry, which has no port any more.
+            return Some(Err(Verdict::Contended));
+        }
         return None;
     }
     Some(from_client::forward(&flow, backend, tables))
@@ -151,7 +154,10 @@ fn promote(
     tables: &impl Tables,
 ) -> Result<(), Verdict> {
     if !port.take(owner, Owner(owner.0 | port_flags::PROMOTED)) {
-        return Err(Verdict::Contended);
+        let owner = port.owner();
+        let is_done = owner.has(port_flags::PROMOTED) && owner.is_of(port.client(), key, pending);
+        // Another CPU completed the same handshake just now.
+        return if is_done { Ok(()) } else { Err(Verdict::Contended) };
     }
     let flow = Flow { last_seen: tables.now(), idle_ticks: service.idle_ticks, ..*pending };
     let verdict = match tables.insert_flow(key, flow) {

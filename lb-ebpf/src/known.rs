@@ -12,7 +12,8 @@ pub const SERVICES: usize = 256;
 /// Number of peers that each CPU keeps; a power of two.
 pub const PEERS: usize = 1024;
 
-/// A key of so many words, and its number. All zero is none: no key begins with generation 0.
+/// A key of so many words, and its number. All zero is none: no service has
+/// protocol 0, and no peer is `::`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Known<const WORDS: usize> {

@@ -48,7 +48,8 @@ pub fn main() -> ExitCode {
             error.exit()
         }
         Err(error) => {
-            let words: Vec<String> = std::env::args().skip(1).collect();
+            let words = std::env::args_os().skip(1);
+            let words: Vec<String> = words.map(|word| word.to_string_lossy().into()).collect();
             return usage::wrong(&error, &mut Args::command(), &words).report();
         }
     };

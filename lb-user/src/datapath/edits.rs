@@ -20,6 +20,7 @@ use super::{
     Xdp, collect,
     known::Known,
     peers,
+    settling::Settling,
     sys::{self, Shape},
     tables::Tables,
 };
@@ -43,7 +44,7 @@ impl Datapath for Xdp {
             Edit::PutRing { service, ring } => put_ring(tables, *service, ring),
             Edit::RemoveRing { service } => tables.rings.remove(service),
             Edit::PutService(service) => put_service(tables, service),
-            Edit::RemoveService { key, id } => remove_service(tables, key, *id),
+            Edit::RemoveService { key, id } => remove_service(tables, settling, key, *id),
             Edit::Purge { backend } => {
                 settling.begin();
                 let settle = || settling.wait();
@@ -170,8 +171,15 @@ fn put_service(tables: &Tables, service: &Service) -> Result<(), DatapathError> 
     tables.forget_known()
 }
 
-fn remove_service(tables: &Tables, key: &ServiceKey, id: u32) -> Result<(), DatapathError> {
+fn remove_service(
+    tables: &Tables,
+    settling: &Settling,
+    key: &ServiceKey,
+    id: u32,
+) -> Result<(), DatapathError> {
     tables.services.remove(key)?;
     tables.forget_known()?;
+    // A packet under way may still read the service that it has found.
+    settling.wait()?;
     tables.service_by_id.zero(&id)
 }

@@ -77,17 +77,23 @@ impl Xdp {
     /// Loads and attaches the program, or takes over what an earlier controller left running: the
     /// tables as they are, and on each interface this build's program in place of that one's.
     pub fn start(config: &Config) -> Result<Self, StartError> {
-        Self::start_with(config, false)
+        Ok(Self::start_with(config, false)?.0)
     }
 
     /// Like [`Xdp::start`], with a program that logs every packet, and what it logs.
     pub fn start_logging(config: &Config) -> Result<(Self, PacketLog), StartError> {
-        let mut xdp = Self::start_with(config, true)?;
-        let log = PacketLog::open(&mut xdp.ebpf)?;
-        Ok((xdp, log))
+        let (xdp, log) = Self::start_with(config, true)?;
+        let missing = || StartError::Load {
+            what: "open the packet log",
+            reason: "the program was loaded without it".to_owned(),
+        };
+        Ok((xdp, log.ok_or_else(missing)?))
     }
 
-    fn start_with(config: &Config, log_packets: bool) -> Result<Self, StartError> {
+    fn start_with(
+        config: &Config,
+        log_packets: bool,
+    ) -> Result<(Self, Option<PacketLog>), StartError> {
         let pins = Pins::new(&config.pin_dir);
         bpffs::ensure(pins.root())?;
         let taken_over = layout::is_there(&pins)?;
@@ -109,7 +115,7 @@ impl Xdp {
         lock: Lock,
         taken_over: bool,
         log_packets: bool,
-    ) -> Result<Self, StartError> {
+    ) -> Result<(Self, Option<PacketLog>), StartError> {
         if !taken_over {
             layout::write(&pins)?;
         }
@@ -117,9 +123,11 @@ impl Xdp {
         let tables = Tables::open(&pins)?;
         let known = Known::read(&tables, &pins, config.nat.ports.count())?;
         let settling = Settling::new()?;
+        // Before anything is attached: what fails here leaves the packets as they were.
+        let log = log_packets.then(|| PacketLog::open(&mut ebpf)).transpose()?;
         attach::attach_all(loader::program(&mut ebpf)?, &config.interfaces, &pins)?;
         tracing::info!(pin_dir = %pins.root().display(), taken_over, "data plane ready");
-        Ok(Self {
+        let xdp = Self {
             pins,
             tables,
             known,
@@ -128,7 +136,8 @@ impl Xdp {
             taken_over,
             ebpf,
             _lock: lock,
-        })
+        };
+        Ok((xdp, log))
     }
 
     /// Whether the tables were there before: if not, they hold nothing yet.

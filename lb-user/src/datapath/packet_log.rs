@@ -96,7 +96,7 @@ impl fmt::Display for Ends {
     }
 }
 
-/// What the program says of one packet (`log` in `lb-ebpf/src/main.rs`).
+/// What the program says of one packet (`log` in `lb-ebpf/src/xdp/packet_log.rs`).
 #[derive(Debug, PartialEq, Eq)]
 struct Line {
     verdict: Verdict,
