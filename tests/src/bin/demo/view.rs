@@ -214,7 +214,7 @@ mod tests {
             assert!(line.width() <= 80, "{}", line.render(200, false));
         }
         let messages = view.message_line().render(200, false);
-        assert!(messages.contains(", 0 lost  latency"), "{messages}");
+        assert!(messages.contains(", 0 lost latency"), "{messages}");
         let lossy = View { lost: 99_999, ..view };
         let messages = lossy.message_line().render(200, false);
         assert!(messages.contains(", 99999 lost latency"), "{messages}");
