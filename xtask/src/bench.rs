@@ -8,8 +8,8 @@ use crate::{build_ebpf, packages, privilege::Privilege, programs::Program, works
 
 /// Measure mqlb on this machine, side by side with other balancers.
 ///
-/// Everything runs in network namespaces that are gone afterwards. A full run takes about half an
-/// hour and wants the machine for itself. Installs haproxy, nginx, nftables and mosquitto as Debian
+/// Everything runs in network namespaces that are gone afterwards. A full run takes about twenty
+/// minutes and wants the machine for itself. Installs haproxy, nginx, nftables and mosquitto as Debian
 /// packages if they are missing. Asks for root with sudo.
 #[derive(clap::Args)]
 pub struct Options {

@@ -35,7 +35,7 @@ pub struct Lengths {
 }
 
 const FULL: Lengths = Lengths {
-    rounds: 7,
+    rounds: 5,
     warm_up: Duration::from_secs(1),
     closed_loop: Duration::from_secs(5),
     fixed_rate: Duration::from_secs(10),
