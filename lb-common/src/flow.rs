@@ -74,6 +74,13 @@ impl Flow {
         self.word >> 8
     }
 
+    /// Whether its handshake was completed, and the connection table has it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_promoted(&self) -> bool {
+        self.word as u64 & flow_flags::PROMOTED != 0
+    }
+
     /// Whether both sides have ended it, or one has reset it.
     #[inline(always)]
     #[must_use]
@@ -82,10 +89,44 @@ impl Flow {
     }
 }
 
+/// A flow without a source port: what its packets say is all that the balancer sees of it.
+///
+/// In the pending table `nat_port` and `source` hold the initial sequence number of its first SYN,
+/// and `idle_ticks` that of its latest.
+impl Flow {
+    /// A flow whose SYN with sequence number `isn` went to `backend` at tick `now`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn opening(backend: u32, isn: u32, now: u32) -> Self {
+        let [a, b, c, d] = isn.to_le_bytes();
+        let source = u16::from_le_bytes([c, d]);
+        Self { word: backend << 8, nat_port: [a, b], source, last_seen: now, idle_ticks: isn }
+    }
+
+    /// A flow of `backend`, seen at tick `now`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn tracked(backend: u32, now: u32, idle_ticks: u32) -> Self {
+        Self { word: backend << 8, nat_port: [0; 2], source: 0, last_seen: now, idle_ticks }
+    }
+
+    /// Whether `sequence` lies within `window` behind a SYN of this [`Flow::opening`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn follows_syn(&self, sequence: u32, window: u32) -> bool {
+        let [a, b] = self.nat_port;
+        let [c, d] = self.source.to_le_bytes();
+        let first = u32::from_le_bytes([a, b, c, d]);
+        sequence.wrapping_sub(first) < window || sequence.wrapping_sub(self.idle_ticks) < window
+    }
+}
+
 /// Bits 0 to 7 of [`Flow::word`].
 pub mod flow_flags {
     /// Both sides have ended the connection, or one has reset it.
     pub const CLOSED: u64 = 1 << 0;
+    /// A handshake, of a flow without source port, that has its entry in the connection table.
+    pub const PROMOTED: u64 = 1 << 1;
 }
 
 /// A [`Flow`] in its table, where several CPUs touch it at once.
@@ -123,6 +164,18 @@ impl FlowCell {
         if seen.last_seen != now {
             self.time.store(time(now, seen.idle_ticks));
         }
+    }
+
+    /// Notes another SYN, with sequence number `isn`, of a [`Flow::opening`].
+    #[inline(always)]
+    pub fn note_syn(&self, isn: u32, now: u32) {
+        self.time.store(time(now, isn));
+    }
+
+    /// Marks a handshake as completed.
+    #[inline(always)]
+    pub fn promote(&self) {
+        self.owner.set(flow_flags::PROMOTED);
     }
 
     /// Marks the flow as closed; whether it was not before.

@@ -2,7 +2,7 @@
 
 /// Raised with every change of layout or meaning of a pinned map. A controller refuses pins of
 /// another version.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Names of the maps, as the XDP program declares them and as they are pinned.
 pub mod maps {
@@ -28,6 +28,12 @@ pub mod maps {
     pub const PENDING: &str = "PENDING";
     /// Hash of [`crate::flow::FlowKey`] to [`crate::flow::Flow`]: connections.
     pub const FLOWS: &str = "FLOWS";
+    /// Hash of [`crate::flow::FlowKey`] to [`crate::flow::Flow`]: connections of the backend that
+    /// their slot is leaving.
+    pub const LEARNED: &str = "LEARNED";
+    /// Array of words by [`crate::ring::missed_place`]: slots with flows that did not get into
+    /// [`LEARNED`].
+    pub const MISSED: &str = "MISSED";
     /// Per-CPU array of `u64` by verdict.
     pub const VERDICTS: &str = "VERDICTS";
     /// Per-CPU array of [`crate::counters::BackendCounters`] by backend id.
@@ -48,4 +54,8 @@ pub mod sizes {
     pub const PENDING: usize = 65_536;
     /// Connections.
     pub const FLOWS: usize = 1_048_576;
+    /// Connections of backends that their slots are leaving.
+    pub const LEARNED: usize = 1_048_576;
+    /// Words of flags, one per slot and service.
+    pub const MISSED: usize = SERVICES * crate::ring::MISSED_WORDS as usize;
 }

@@ -40,6 +40,27 @@ impl Slot {
         Self((base as u64 & MASK) | ((current as u64 & MASK) << 24))
     }
 
+    /// The same slot with these [`slot_flags`] set, and no others.
+    #[inline(always)]
+    #[must_use]
+    pub const fn with(self, flags: u64) -> Self {
+        Self((self.0 & !slot_flags::ALL) | flags)
+    }
+
+    /// Whether any of these [`slot_flags`] is set.
+    #[inline(always)]
+    #[must_use]
+    pub const fn has(self, flags: u64) -> bool {
+        self.0 & flags != 0
+    }
+
+    /// Its [`slot_flags`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn flags(self) -> u64 {
+        self.0 & slot_flags::ALL
+    }
+
     /// The owner of untracked flows.
     #[inline(always)]
     #[must_use]
@@ -55,9 +76,21 @@ impl Slot {
     }
 }
 
+/// Bits 48 to 63 of a [`Slot`].
+pub mod slot_flags {
+    /// Some table may hold a flow of this slot: packets look there before they go to `base`.
+    pub const LOOKUP: u64 = 1 << 48;
+    /// Flows that are in no table are noted as `base`'s, so that one day all of them are known.
+    pub const LEARN: u64 = 1 << 49;
+    /// All of them.
+    pub const ALL: u64 = 0xffff << 48;
+}
+
 impl core::fmt::Debug for Slot {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "Slot({} -> {})", self.base(), self.current())
+        let lookup = if self.has(slot_flags::LOOKUP) { ", lookup" } else { "" };
+        let learn = if self.has(slot_flags::LEARN) { ", learn" } else { "" };
+        write!(f, "Slot({} -> {}{lookup}{learn})", self.base(), self.current())
     }
 }
 
@@ -67,4 +100,14 @@ impl core::fmt::Debug for Slot {
 pub const fn slot_of(flow_hash: u64) -> u32 {
     // The high half, scaled: every slot gets the same share of the hashes to within 2^-16.
     (((flow_hash >> 32) * SLOTS as u64) >> 32) as u32
+}
+
+/// Words of flags that a service needs, one per slot.
+pub const MISSED_WORDS: u32 = SLOTS.div_ceil(64) as u32;
+
+/// Where the flag of a slot lies among those of all services: index of a word, and the bit in it.
+#[inline(always)]
+#[must_use]
+pub const fn missed_place(service: u32, slot: u32) -> (u32, u64) {
+    (service.wrapping_mul(MISSED_WORDS).wrapping_add(slot / 64), 1 << (slot % 64))
 }

@@ -51,6 +51,9 @@ shared_type!(Service, 40);
 pub mod mode {
     /// Both addresses are rewritten; replies pass through the balancer.
     pub const NAT: u8 = 0;
+    /// Only the Ethernet addresses are rewritten: the broker is on the same link, holds the VIP and
+    /// answers the client itself.
+    pub const DSR: u8 = 1;
 }
 
 /// Bits of [`Service::flags`].

@@ -43,6 +43,9 @@ macro_rules! verdicts {
 verdicts! {
     /// Forwarded to a broker.
     ToBackend = "to_backend", Forward;
+    /// A new connection that went to the backend that its slot is leaving, because the pending
+    /// table is full: it stays there without being tracked.
+    ToBackendUntracked = "to_backend_untracked", Forward;
     /// Forwarded to a client.
     ToClient = "to_client", Forward;
     /// Rewritten for a broker, given to the kernel to resolve the next hop.
@@ -97,6 +100,11 @@ verdicts! {
     StrayReset = "stray_reset", Drop;
     /// The kernel has no route to the destination, or forwarding is off.
     NoRoute = "no_route", Drop;
+    /// To a backend in mode `dsr` that is behind a router.
+    NotOnLink = "not_on_link", Drop;
+    /// To a backend in mode `dsr` whose Ethernet address is not known: the kernel, which holds the
+    /// VIP, cannot pass the packet on.
+    NoNeighbour = "no_neighbour", Drop;
     /// Larger than the MTU of the way on.
     TooBig = "too_big", Drop;
     /// A table that the controller should have filled has no entry.

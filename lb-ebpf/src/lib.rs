@@ -9,23 +9,21 @@
 extern crate std;
 
 pub mod checksum;
-mod claim;
-mod close;
-mod from_broker;
-mod from_client;
-mod handshake;
+mod direct;
 #[cfg(any(test, feature = "host"))]
 pub mod host;
 pub mod known;
+mod nat;
 pub mod packet;
 pub mod parse;
+mod refusal;
 pub mod reset;
 pub mod rewrite;
 pub mod route;
 pub mod tables;
 
 use lb_common::{
-    service::ServiceKey,
+    service::{ServiceKey, mode},
     settings::Settings,
     verdict::{Action, Verdict},
 };
@@ -47,9 +45,23 @@ pub struct Outcome {
 /// A segment that is to be forwarded.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Forward {
-    pub translation: Translation,
+    pub way: Way,
+    /// What the outermost IP header and the ports say; the ports matter only when translated.
+    pub to: Translation,
     pub backend: u32,
     pub direction: Direction,
+    /// What it is counted as, unless it does not get out.
+    pub verdict: Verdict,
+}
+
+/// How a segment leaves. Without payloads: what one of several leaves out is a register without a
+/// value, which LLVM copies and the verifier does not let pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// With other addresses and ports.
+    Translated,
+    /// As it is, to the host on the same link that has the destination's address.
+    Direct,
 }
 
 /// Handles one frame: afterwards it is either ready to be sent as the outcome says, or unchanged.
@@ -87,16 +99,20 @@ fn decide(segment: &Segment, tables: &impl Tables) -> Result<Forward, Verdict> {
     // Without settings nothing is configured yet.
     let settings = tables.settings().ok_or(Verdict::NotOurs)?;
     if let Some(index) = source_port_index(settings, segment.destination_port)
-        && let Some(peer) = from_broker::peer(segment, tables)
+        && let Some(peer) = nat::peer(segment, tables)
     {
-        return from_broker::decide(segment, peer, index, tables);
+        return nat::to_client(segment, peer, index, tables);
     }
     let key = ServiceKey::tcp(segment.destination, segment.destination_port);
     let service = tables.service(&key).ok_or(Verdict::NotOurs)?;
     if !segment.flags_are_sane() {
         return Err(Verdict::BadTcpFlags);
     }
-    from_client::decide(segment, settings, service, tables)
+    if service.mode == mode::NAT {
+        nat::to_backend(segment, settings, service, tables)
+    } else {
+        direct::to_backend(segment, settings, service, tables)
+    }
 }
 
 /// The place of a source port in the tables of its peers, if it is one of the balancer's.
@@ -117,24 +133,37 @@ fn send(
     if segment.ttl <= 1 {
         return Err(Verdict::TtlExpired);
     }
-    let to = &forward.translation;
-    let query = RouteQuery {
-        source: to.source,
-        destination: to.destination,
+    let route = tables.route(&RouteQuery {
+        source: forward.to.source,
+        destination: forward.to.destination,
         tos: segment.tos,
         ip_len: segment.ip_len,
-    };
-    let (ethernet, ifindex) = match tables.route(&query) {
+    });
+    let (ethernet, ifindex) = match route {
         Route::Via { ifindex, ethernet, .. } => (Some(ethernet), ifindex),
         Route::NoNeighbour => (None, 0),
         Route::TooBig => return Err(Verdict::TooBig),
         Route::None => return Err(Verdict::NoRoute),
     };
-    rewrite::apply(packet, segment, to, ethernet).ok_or(Verdict::BadLength)?;
+    match forward.way {
+        Way::Translated => rewrite::translate(packet, segment, &forward.to),
+        Way::Direct => {
+            if ethernet.is_none() {
+                return Err(Verdict::NoNeighbour);
+            }
+            if !matches!(route, Route::Via { on_link: true, .. }) {
+                return Err(Verdict::NotOnLink);
+            }
+            rewrite::hop(packet, segment)
+        }
+    }
+    .ok_or(Verdict::BadLength)?;
+    if let Some(ethernet) = ethernet {
+        packet.store(0, ethernet).ok_or(Verdict::BadLength)?;
+    }
     tables.count_forwarded(forward.backend, forward.direction, u64::from(segment.ip_len));
     let verdict = match (forward.direction, ethernet) {
-        (Direction::ToBackend, Some(_)) => Verdict::ToBackend,
-        (Direction::ToClient, Some(_)) => Verdict::ToClient,
+        (_, Some(_)) => forward.verdict,
         (Direction::ToBackend, None) => Verdict::ToBackendByKernel,
         (Direction::ToClient, None) => Verdict::ToClientByKernel,
     };

@@ -2,7 +2,7 @@
 
 use crate::{
     checksum::Sum,
-    packet::{Ethernet, Packet},
+    packet::Packet,
     parse::{ETHERNET_LEN, IPV4_LEN, IPV6_LEN, IpVersion, Segment},
 };
 use lb_common::addr::Addr;
@@ -20,25 +20,39 @@ pub struct Translation {
     pub destination_port: [u8; 2],
 }
 
-/// Gives a segment the addresses of `to`, one hop less to live, and, if known, the Ethernet
-/// addresses `ethernet` (destination, then source).
+/// Gives a segment the addresses of `to`, and one hop less to live.
 ///
 /// `None` if the frame is shorter than what was parsed, which cannot happen.
 #[inline(always)]
-pub fn apply(
-    packet: &mut impl Packet,
-    segment: &Segment,
-    to: &Translation,
-    ethernet: Option<Ethernet>,
-) -> Option<()> {
+pub fn translate(packet: &mut impl Packet, segment: &Segment, to: &Translation) -> Option<()> {
     match segment.version {
-        IpVersion::V4 => ipv4(packet, segment, to)?,
-        IpVersion::V6 => ipv6(packet, segment, to)?,
+        IpVersion::V4 => ipv4(packet, segment, to),
+        IpVersion::V6 => ipv6(packet, segment, to),
     }
-    if let Some(addresses) = ethernet {
-        packet.store(0, addresses)?;
+}
+
+/// Gives a segment one hop less to live.
+///
+/// `None` if the frame is shorter than what was parsed, which cannot happen.
+#[inline(always)]
+pub fn hop(packet: &mut impl Packet, segment: &Segment) -> Option<()> {
+    match segment.version {
+        IpVersion::V4 => {
+            let (ttl, change) = hop_ipv4(segment, Sum::ZERO);
+            packet.store(ETHERNET_LEN + 8, ttl)?;
+            packet.store(ETHERNET_LEN + 10, change.update(segment.ip_checksum).to_ne_bytes())
+        }
+        IpVersion::V6 => packet.store(ETHERNET_LEN + 7, segment.ttl - 1),
     }
-    Some(())
+}
+
+/// The TTL after this hop, and the change of the header's checksum, added to `change`.
+#[inline(always)]
+const fn hop_ipv4(segment: &Segment, change: Sum) -> (u8, Sum) {
+    let ttl = segment.ttl - 1;
+    // TTL and protocol share a word of the header; the protocol is the same in both.
+    let (old, new) = (u16::from_ne_bytes([segment.ttl, 0]), u16::from_ne_bytes([ttl, 0]));
+    (ttl, change.replace16(old, new))
 }
 
 #[inline(always)]
@@ -47,11 +61,8 @@ fn ipv4(packet: &mut impl Packet, segment: &Segment, to: &Translation) -> Option
     let addresses = Sum::ZERO
         .replace32(segment.source.v4_word(), source)
         .replace32(segment.destination.v4_word(), destination);
-    let ttl = segment.ttl - 1;
-    // TTL and protocol share a word of the header; the protocol is the same in both.
-    let ip_checksum = addresses
-        .replace16(u16::from_ne_bytes([segment.ttl, 0]), u16::from_ne_bytes([ttl, 0]))
-        .update(segment.ip_checksum);
+    let (ttl, change) = hop_ipv4(segment, addresses);
+    let ip_checksum = change.update(segment.ip_checksum);
     packet.store(ETHERNET_LEN + 8, ttl)?;
     packet.store(ETHERNET_LEN + 10, ip_checksum.to_ne_bytes())?;
     packet.store(ETHERNET_LEN + 12, [source, destination])?;

@@ -30,7 +30,7 @@ pub struct CachedRoute {
     since: u32,
     mtu: u16,
     tos: u8,
-    pad: u8,
+    on_link: u8,
 }
 
 const _: () = assert!(size_of::<CachedRoute>() == 56);
@@ -61,10 +61,15 @@ pub fn of(
         && query.ip_len <= cell.mtu
         && jiffies.wrapping_sub(cell.since) < LIFE_JIFFIES;
     if known {
-        return Route::Via { ifindex: cell.ifindex, ethernet: cell.ethernet, mtu: cell.mtu };
+        return Route::Via {
+            ifindex: cell.ifindex,
+            ethernet: cell.ethernet,
+            mtu: cell.mtu,
+            on_link: cell.on_link != 0,
+        };
     }
     let route = ask();
-    if let Route::Via { ifindex, ethernet, mtu } = route {
+    if let Route::Via { ifindex, ethernet, mtu, on_link } = route {
         *cell = CachedRoute {
             destination: query.destination,
             source: query.source,
@@ -73,7 +78,7 @@ pub fn of(
             since: jiffies,
             mtu,
             tos: query.tos,
-            pad: 0,
+            on_link: u8::from(on_link),
         };
     }
     route
@@ -93,6 +98,7 @@ mod tests {
         ifindex: 7,
         ethernet: Ethernet { destination: [1, 2, 3], source: [4, 5, 6] },
         mtu: 1500,
+        on_link: true,
     };
     const ELSEWHERE: Route = Route::NoNeighbour;
 

@@ -65,7 +65,8 @@ pub struct RouteQuery {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route {
     /// Out of interface `ifindex`, with these Ethernet addresses, in packets of at most `mtu` bytes.
-    Via { ifindex: u32, ethernet: Ethernet, mtu: u16 },
+    /// `on_link` says that the destination itself has that address, not a router before it.
+    Via { ifindex: u32, ethernet: Ethernet, mtu: u16, on_link: bool },
     /// The next hop's Ethernet address is not known yet: the kernel must ask for it.
     NoNeighbour,
     /// The packet is larger than the MTU of the way on.
@@ -115,6 +116,12 @@ pub trait Tables {
     fn insert_flow(&self, key: &FlowKey, flow: Flow) -> Result<(), InsertError>;
     /// Removes a connection; whether it was there.
     fn remove_flow(&self, key: &FlowKey) -> bool;
+    /// A connection of the backend that its slot is leaving.
+    fn learned(&self, key: &FlowKey) -> Option<Self::FlowRef>;
+    /// Adds a connection of the backend that its slot is leaving; never overwrites.
+    fn insert_learned(&self, key: &FlowKey, flow: Flow) -> Result<(), InsertError>;
+    /// Notes that a connection of this slot could not be added by [`Tables::insert_learned`].
+    fn note_missed(&self, service: u32, slot: u32);
 
     /// The current tick, see [`lb_common::ticks`].
     fn now(&self) -> u32;

@@ -9,6 +9,7 @@ use lb_ebpf::host::{
 
 /// Replaces what the controller writes, and keeps what packets have changed.
 fn change(world: &mut World, to: World) {
+    world.services = to.services;
     world.rings = to.rings;
     world.slots = to.slots;
     world.backends = to.backends;

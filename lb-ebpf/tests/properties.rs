@@ -9,7 +9,6 @@ use lb_ebpf::{
         Bytes, Frame,
         golden::{Family, Net},
     },
-    packet::Ethernet,
     parse::{self, Segment},
     reset,
     rewrite::{self, Translation},
@@ -82,14 +81,8 @@ proptest! {
     fn a_rewritten_frame_equals_one_built_from_scratch((frame, to) in frames()) {
         let mut bytes = frame.bytes();
         let segment = segment_of(&frame);
-        let hop = Ethernet { destination: [1, 2, 3], source: [4, 5, 6] };
-        rewrite::apply(&mut bytes, &segment, &translation(to), Some(hop)).expect("whole");
-        let mac = |words: [u16; 3]| {
-            let [a, b, c] = words.map(u16::to_ne_bytes);
-            [a[0], a[1], b[0], b[1], c[0], c[1]]
-        };
+        rewrite::translate(&mut bytes, &segment, &translation(to)).expect("whole");
         let expected = Frame {
-            ethernet: (mac(hop.destination), mac(hop.source)),
             source: to[0],
             destination: to[1],
             ttl: frame.ttl - 1,
@@ -101,15 +94,23 @@ proptest! {
     }
 
     #[test]
+    fn a_hop_changes_nothing_but_the_ttl((frame, _) in frames()) {
+        let mut bytes = frame.bytes();
+        rewrite::hop(&mut bytes, &segment_of(&frame)).expect("whole");
+        let expected = Frame { ttl: frame.ttl - 1, ..frame.clone() }.bytes();
+        prop_assert_eq!(bytes, expected);
+    }
+
+    #[test]
     fn rewriting_there_and_back_restores_the_frame((frame, to) in frames()) {
         prop_assume!(frame.ttl > 1);
         let original = frame.bytes();
         let mut bytes = original.clone();
         let segment = segment_of(&frame);
-        rewrite::apply(&mut bytes, &segment, &translation(to), None).expect("whole");
+        rewrite::translate(&mut bytes, &segment, &translation(to)).expect("whole");
         let there = parse::segment(&bytes).expect("still whole");
         let back = translation([frame.source, frame.destination]);
-        rewrite::apply(&mut bytes, &there, &back, None).expect("whole");
+        rewrite::translate(&mut bytes, &there, &back).expect("whole");
         let ttl = if frame.source.0.is_ipv4() { 22 } else { 21 };
         prop_assert_eq!(bytes.0[ttl], frame.ttl - 2);
         let expected = Frame { ttl: frame.ttl - 2, ..frame.clone() }.bytes();

@@ -26,7 +26,7 @@ use lb_common::{
 };
 use lb_ebpf::host::{
     Bytes, World,
-    golden::{BROKER_MAC, Family, GATEWAY_MAC, Net, OUR_MAC},
+    golden::{Family, GATEWAY_MAC, Net, OUR_MAC, broker_mac},
 };
 
 use crate::netns::Namespace;
@@ -67,7 +67,8 @@ impl Kernel {
         let mut loader = EbpfLoader::new();
         loader
             .map_max_entries(maps::PENDING, world.pending_room.try_into()?)
-            .map_max_entries(maps::FLOWS, world.flows_room.try_into()?);
+            .map_max_entries(maps::FLOWS, world.flows_room.try_into()?)
+            .map_max_entries(maps::LEARNED, world.learned_room.try_into()?);
         let mut ebpf = loader.load_file(object()).context("load the object")?;
         program(&mut ebpf)?.load().context("load the XDP program")?;
         let mut kernel = Self { namespace, ebpf, peers: BTreeMap::new() };
@@ -202,7 +203,7 @@ fn golden_network() -> Result<Namespace> {
         writeln!(lines, "route add {clients} via {gateway} dev golden0")?;
         lines += &neighbour(gateway, &mac(GATEWAY_MAC));
         for number in [1, 2] {
-            lines += &neighbour(&net.broker(number).0.to_string(), &mac(BROKER_MAC));
+            lines += &neighbour(&net.broker(number).0.to_string(), &mac(broker_mac(number)));
         }
     }
     namespace.ip(&lines)?;

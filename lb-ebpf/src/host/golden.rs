@@ -5,7 +5,10 @@
 //! pipeline.
 
 mod cases;
+mod direct;
 mod net;
+mod script;
+mod segments;
 
 use std::{boxed::Box, string::String, vec::Vec};
 
@@ -14,7 +17,7 @@ use lb_common::verdict::Verdict;
 use crate::host::{Bytes, World};
 
 pub use cases::all;
-pub use net::{BROKER_MAC, Family, GATEWAY_MAC, Net, OUR_MAC, SILENT_HOST};
+pub use net::{Family, GATEWAY_MAC, Net, OUR_MAC, SILENT_HOST, broker_mac};
 
 /// A conversation with a world that starts empty of flows.
 #[derive(Debug)]

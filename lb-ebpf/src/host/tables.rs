@@ -2,7 +2,11 @@
 
 use core::cell::{Cell, RefCell};
 use core::ops::Deref;
-use std::{collections::BTreeMap, rc::Rc, vec::Vec};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+    vec::Vec,
+};
 
 use lb_common::{
     addr::Addr,
@@ -49,12 +53,18 @@ pub struct World {
     pub pending_room: usize,
     /// Room of the connection table.
     pub flows_room: usize,
+    /// Room of the table of learned flows.
+    pub learned_room: usize,
     /// The clock.
     pub now: Cell<u32>,
     /// Handshakes under way.
     pub pending: RefCell<BTreeMap<FlowKey, Rc<FlowCell>>>,
     /// Connections.
     pub flows: RefCell<BTreeMap<FlowKey, Rc<FlowCell>>>,
+    /// Connections of backends that their slots are leaving.
+    pub learned: RefCell<BTreeMap<FlowKey, Rc<FlowCell>>>,
+    /// Slots, by service, with connections that could not be learned.
+    pub missed: RefCell<BTreeSet<(u32, u32)>>,
     /// Source ports by peer.
     pub ports: RefCell<BTreeMap<u32, Rc<Vec<Port>>>>,
     /// Counters by backend.
@@ -176,6 +186,18 @@ impl Tables for World {
 
     fn remove_flow(&self, key: &FlowKey) -> bool {
         self.flows.borrow_mut().remove(key).is_some()
+    }
+
+    fn learned(&self, key: &FlowKey) -> Option<Rc<FlowCell>> {
+        self.learned.borrow().get(key).cloned()
+    }
+
+    fn insert_learned(&self, key: &FlowKey, flow: Flow) -> Result<(), InsertError> {
+        insert(&self.learned, self.learned_room, key, flow)
+    }
+
+    fn note_missed(&self, service: u32, slot: u32) {
+        self.missed.borrow_mut().insert((service, slot));
     }
 
     fn now(&self) -> u32 {

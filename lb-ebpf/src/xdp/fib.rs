@@ -49,11 +49,27 @@ pub fn fib(ctx: *mut xdp_md, query: &RouteQuery) -> Route {
             let ethernet = Ethernet { destination: mac(&lookup.dmac), source: mac(&lookup.smac) };
             // SAFETY: the kernel replaced the length by the MTU (Linux 5.12); both are integers.
             let mtu = unsafe { lookup.__bindgen_anon_1.mtu_result };
-            Route::Via { ifindex: lookup.ifindex, ethernet, mtu }
+            // In place of the destination stands the next hop.
+            let on_link = next_hop(lookup, query.destination) == query.destination;
+            Route::Via { ifindex: lookup.ifindex, ethernet, mtu, on_link }
         }
         BPF_FIB_LKUP_RET_NO_NEIGH => Route::NoNeighbour,
         BPF_FIB_LKUP_RET_FRAG_NEEDED => Route::TooBig,
         _ => Route::None,
+    }
+}
+
+/// The address of the next hop in the kernel's answer about a way to `destination`.
+#[inline(always)]
+fn next_hop(lookup: &FibLookup, destination: Addr) -> Addr {
+    // SAFETY: the kernel filled the field of the family that was asked for; both are integers.
+    unsafe {
+        if destination.is_v4() {
+            Addr::from_v4_word(lookup.__bindgen_anon_4.ipv4_dst)
+        } else {
+            let [a, b, c, d] = lookup.__bindgen_anon_4.ipv6_dst.map(u64::from);
+            Addr::from_words([a | b << 32, c | d << 32])
+        }
     }
 }
 

@@ -1,11 +1,12 @@
 //! The maps. Those that are pinned are described in `lb_common::layout`.
 
 use aya_ebpf::{
-    bindings::BPF_F_MMAPABLE,
+    bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
     btf_maps::{Array, ArrayOfMaps, HashMap, PerCpuArray},
     macros::btf_map,
 };
 use lb_common::{
+    atomic::Word,
     backend::{Backend, MAX_SOURCES, PeerKey, Source},
     counters::BackendCounters,
     flow::{FlowCell, FlowKey},
@@ -49,6 +50,12 @@ pub static PORTS: ArrayOfMaps<
 pub static PENDING: HashMap<FlowKey, FlowCell, { sizes::PENDING }> = HashMap::new();
 #[btf_map]
 pub static FLOWS: HashMap<FlowKey, FlowCell, { sizes::FLOWS }> = HashMap::new();
+/// Without room set aside: most balancers never have an entry here.
+#[btf_map]
+pub static LEARNED: HashMap<FlowKey, FlowCell, { sizes::LEARNED }, { BPF_F_NO_PREALLOC as usize }> =
+    HashMap::new();
+#[btf_map]
+pub static MISSED: Array<Word, { sizes::MISSED }> = Array::new();
 #[btf_map]
 pub static VERDICTS: PerCpuArray<u64, { verdict::COUNT }> = PerCpuArray::new();
 #[btf_map]

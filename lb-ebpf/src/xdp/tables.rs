@@ -9,7 +9,7 @@ use lb_common::{
     counters::BackendCounters,
     flow::{Flow, FlowCell, FlowKey},
     port::Port,
-    ring::{SLOTS, Slot},
+    ring::{SLOTS, Slot, missed_place},
     service::{Service, ServiceKey},
     settings::Settings,
     ticks,
@@ -22,8 +22,8 @@ use lb_ebpf::{
 use super::{
     fib::fib,
     maps::{
-        BACKEND_COUNTERS, BACKENDS, CLOCK, FLOWS, GENERATION, KNOWN_PEERS, KNOWN_SERVICES, PEERS,
-        PENDING, PORTS, RINGS, ROUTES, SERVICE_BY_ID, SERVICES, SETTINGS, SOURCES,
+        BACKEND_COUNTERS, BACKENDS, CLOCK, FLOWS, GENERATION, KNOWN_PEERS, KNOWN_SERVICES, LEARNED,
+        MISSED, PEERS, PENDING, PORTS, RINGS, ROUTES, SERVICE_BY_ID, SERVICES, SETTINGS, SOURCES,
     },
 };
 
@@ -130,6 +130,25 @@ impl Tables for Kernel {
     #[inline(always)]
     fn remove_flow(&self, key: &FlowKey) -> bool {
         FLOWS.remove(key).is_ok()
+    }
+
+    #[inline(always)]
+    fn learned(&self, key: &FlowKey) -> Option<&'static FlowCell> {
+        // SAFETY: as in `pending`.
+        unsafe { LEARNED.get(key) }
+    }
+
+    #[inline(always)]
+    fn insert_learned(&self, key: &FlowKey, flow: Flow) -> Result<(), InsertError> {
+        inserted(LEARNED.insert(key, FlowCell::from(flow), u64::from(BPF_NOEXIST)))
+    }
+
+    #[inline(always)]
+    fn note_missed(&self, service: u32, slot: u32) {
+        let (index, bit) = missed_place(service, slot);
+        if let Some(word) = MISSED.get(index) {
+            word.set(bit);
+        }
     }
 
     #[inline(always)]

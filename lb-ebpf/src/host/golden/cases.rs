@@ -1,6 +1,6 @@
 //! The conversations.
 
-use std::{boxed::Box, format, string::String, vec, vec::Vec};
+use std::{format, vec, vec::Vec};
 
 use lb_common::{
     backend::backend_flags::{ACCEPT, FORWARD},
@@ -8,14 +8,15 @@ use lb_common::{
     verdict::Verdict,
 };
 
-use super::{Case, Family, Net, Step};
+use super::{
+    Case, Family, Net, direct,
+    script::Script,
+    segments::{ack, broker, client, syn, syn_ack},
+};
 use crate::{
-    host::{Bytes, Frame, World},
+    host::{Bytes, Frame},
     parse::tcp_flags::{ACK, FIN, RST, SYN},
 };
-
-const CLIENT_ISN: u32 = 5_000;
-const BROKER_ISN: u32 = 0xffff_ff00;
 
 /// All conversations, in both families.
 #[must_use]
@@ -45,136 +46,11 @@ fn family(family: Family) -> Vec<Case> {
         impossible_flags_are_dropped(net),
     ];
     cases.extend(strangers(net));
+    cases.extend(direct::all(net));
     for case in &mut cases {
         case.name = format!("{family:?}: {}", case.name);
     }
     cases
-}
-
-/// Writes a conversation down step by step.
-struct Script {
-    net: Net,
-    world: World,
-    steps: Vec<Step>,
-    counted: Vec<(Verdict, u64)>,
-}
-
-impl Script {
-    fn new(net: Net) -> Self {
-        Self::in_world(net, net.world())
-    }
-
-    fn in_world(net: Net, world: World) -> Self {
-        Self { net, world, steps: vec![], counted: vec![] }
-    }
-
-    fn expect(mut self, input: Bytes, verdict: Verdict, output: Bytes) -> Self {
-        match self.counted.iter_mut().find(|(counted, _)| *counted == verdict) {
-            Some((_, count)) => *count += 1,
-            None => self.counted.push((verdict, 1)),
-        }
-        self.steps.push(Step::Packet { input, verdict, output });
-        self
-    }
-
-    /// A segment that comes out as it went in.
-    fn unchanged(self, input: &Bytes, verdict: Verdict) -> Self {
-        self.expect(input.clone(), verdict, input.clone())
-    }
-
-    fn dropped(self, frame: &Frame, verdict: Verdict) -> Self {
-        self.unchanged(&frame.bytes(), verdict)
-    }
-
-    fn reaches_broker(self, frame: &Frame) -> Self {
-        let output = self.net.to_broker(frame).bytes();
-        self.expect(frame.bytes(), Verdict::ToBackend, output)
-    }
-
-    fn reaches_client(self, frame: &Frame) -> Self {
-        let output = self.net.to_client(frame).bytes();
-        self.expect(frame.bytes(), Verdict::ToClient, output)
-    }
-
-    fn reset(self, frame: &Frame, verdict: Verdict) -> Self {
-        let output = answer(frame).bytes();
-        self.expect(frame.bytes(), verdict, output)
-    }
-
-    fn change(mut self, change: impl FnOnce(&mut World)) -> Self {
-        let mut world = self.net.world();
-        change(&mut world);
-        self.steps.push(Step::Change(Box::new(world)));
-        self
-    }
-
-    fn handshake(self) -> Self {
-        let net = self.net;
-        self.reaches_broker(&syn(net)).reaches_client(&syn_ack(net)).reaches_broker(&ack(net))
-    }
-
-    fn case(self, name: &str) -> Case {
-        let Self { world, steps, counted, .. } = self;
-        Case { name: String::from(name), world, steps, counted }
-    }
-}
-
-/// The RST that answers `frame` (RFC 9293, section 3.10.7.1).
-fn answer(frame: &Frame) -> Frame {
-    let acknowledges = frame.flags & ACK != 0;
-    let length = frame.payload.len() as u32
-        + u32::from(frame.flags & SYN != 0)
-        + u32::from(frame.flags & FIN != 0);
-    let v6 = frame.source.0.is_ipv6();
-    Frame {
-        ethernet: (frame.ethernet.1, frame.ethernet.0),
-        sequence: if acknowledges { frame.acknowledgement } else { 0 },
-        acknowledgement: if acknowledges { 0 } else { frame.sequence + length },
-        ttl: 64,
-        window: 0,
-        // The flow label stays; an IPv4 packet that may not be fragmented needs no identification.
-        label: if v6 { frame.label } else { 0 },
-        tos: if v6 { frame.tos } else { 0 },
-        ..Frame::new(frame.destination, frame.source, if acknowledges { RST } else { RST | ACK })
-    }
-}
-
-fn syn(net: Net) -> Frame {
-    // MSS 1460, SACK permitted, window scale 7, as Linux sends them (without time stamps).
-    let options = vec![2, 4, 5, 0xb4, 1, 1, 4, 2, 1, 3, 3, 7];
-    Frame { sequence: CLIENT_ISN, options, ..net.from_client(SYN) }
-}
-
-fn syn_ack(net: Net) -> Frame {
-    Frame {
-        sequence: BROKER_ISN,
-        acknowledgement: CLIENT_ISN + 1,
-        options: vec![2, 4, 5, 0xb4],
-        ..net.from_broker(SYN | ACK)
-    }
-}
-
-/// Segments after the handshake; positions are relative to the initial numbers.
-fn client(net: Net, flags: u8, at: u32, acknowledged: u32, payload: &[u8]) -> Frame {
-    Frame {
-        sequence: CLIENT_ISN + 1 + at,
-        acknowledgement: BROKER_ISN.wrapping_add(1 + acknowledged),
-        payload: payload.into(),
-        ..net.from_client(flags)
-    }
-}
-
-fn broker(net: Net, flags: u8, at: u32, acknowledged: u32, payload: &[u8]) -> Frame {
-    Frame {
-        sequence: BROKER_ISN.wrapping_add(1 + at),
-        acknowledgement: CLIENT_ISN + 1 + acknowledged,
-        payload: payload.into(),
-        ..net.from_broker(flags)
-    }
-}
-
-fn ack(net: Net) -> Frame {
-    client(net, ACK, 0, 0, &[])
 }
 
 fn a_connection_is_opened_used_and_closed(net: Net) -> Case {

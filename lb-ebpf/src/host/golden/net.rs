@@ -22,8 +22,8 @@ use crate::{
 
 /// Ethernet address of the balancer's interface, in golden routes.
 pub const OUR_MAC: [u8; 6] = [2, 0, 0, 0, 0, 0x0a];
-/// Ethernet address of the brokers.
-pub const BROKER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 0x0b];
+/// Ethernet addresses of brokers 1 and 2.
+pub const BROKER_MACS: [[u8; 6]; 2] = [[2, 0, 0, 0, 0, 0x0b], [2, 0, 0, 0, 0, 0x1b]];
 /// Ethernet address of the gateway to the clients.
 pub const GATEWAY_MAC: [u8; 6] = [2, 0, 0, 0, 0, 0x0c];
 /// Last octet of a broker's address that has a route but never answers for its Ethernet address.
@@ -91,6 +91,12 @@ impl Net {
         (self.host(1, SILENT_HOST), Self::PORT)
     }
 
+    /// A broker behind the router that the clients are behind, too.
+    #[must_use]
+    pub fn distant(self) -> (IpAddr, u16) {
+        (self.host(3, 200), Self::PORT)
+    }
+
     /// A broker that no route leads to.
     #[must_use]
     pub fn unreachable(self) -> (IpAddr, u16) {
@@ -113,7 +119,7 @@ impl Net {
     #[must_use]
     pub fn to_broker(self, frame: &Frame) -> Frame {
         Frame {
-            ethernet: (BROKER_MAC, OUR_MAC),
+            ethernet: (broker_mac(1), OUR_MAC),
             source: self.source(),
             destination: self.broker(1),
             ttl: frame.ttl - 1,
@@ -167,6 +173,7 @@ impl Net {
             mtu: 1500,
             pending_room: 16,
             flows_room: 16,
+            learned_room: 16,
             now: Cell::new(1000),
             pending: RefCell::default(),
             ..World::default()
@@ -181,6 +188,20 @@ impl Net {
         world
     }
 
+    /// The world with the service in a `mode` in which brokers answer directly.
+    #[must_use]
+    pub fn direct_world(self, mode: u8) -> World {
+        let mut world = self.world();
+        world.services.values_mut().for_each(|service| service.mode = mode);
+        world
+    }
+
+    /// What a segment from the client looks like when it leaves, in mode `dsr`, for a broker.
+    #[must_use]
+    pub fn directly(self, frame: &Frame, broker: u8) -> Frame {
+        Frame { ethernet: (broker_mac(broker), OUR_MAC), ttl: frame.ttl - 1, ..frame.clone() }
+    }
+
     /// Adds a backend with its peer and a way to it.
     pub fn add_backend(self, world: &mut World, id: u32, (address, port): (IpAddr, u16)) {
         let first_peer = 32 * id;
@@ -193,10 +214,19 @@ impl Net {
         world.peers.insert(PeerKey { broker, source, port, pad: [0; 6] }, first_peer);
         if address == self.silent().0 {
             world.routes.insert(broker, Route::NoNeighbour);
+        } else if address == self.distant().0 {
+            let Route::Via { ifindex, ethernet, mtu, .. } = route(GATEWAY_MAC) else { return };
+            world.routes.insert(broker, Route::Via { ifindex, ethernet, mtu, on_link: false });
         } else if address != self.unreachable().0 {
-            world.routes.insert(broker, route(BROKER_MAC));
+            world.routes.insert(broker, route(broker_mac(id as u8)));
         }
     }
+}
+
+/// Ethernet address of a broker, by number.
+#[must_use]
+pub const fn broker_mac(number: u8) -> [u8; 6] {
+    BROKER_MACS[if number == 2 { 1 } else { 0 }]
 }
 
 fn route(destination: [u8; 6]) -> Route {
@@ -207,5 +237,6 @@ fn route(destination: [u8; 6]) -> Route {
         ifindex: 7,
         ethernet: Ethernet { destination: words(destination), source: words(OUR_MAC) },
         mtu: 1500,
+        on_link: true,
     }
 }

@@ -283,6 +283,16 @@ impl<'a> Tables for &'a Shared {
         self.remove(&self.flows, key)
     }
 
+    fn learned(&self, _: &FlowKey) -> Option<FlowRef> {
+        None
+    }
+
+    fn insert_learned(&self, _: &FlowKey, _: Flow) -> Result<(), InsertError> {
+        Err(InsertError::Full)
+    }
+
+    fn note_missed(&self, _: u32, _: u32) {}
+
     fn now(&self) -> u32 {
         self.now.load(Relaxed)
     }

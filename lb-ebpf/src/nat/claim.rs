@@ -21,7 +21,7 @@ use crate::{
 const TRIES: u32 = 32;
 
 /// A port that this flow owns from now on.
-pub(crate) struct Claimed<P> {
+pub(super) struct Claimed<P> {
     /// Big-endian.
     pub nat_port: [u8; 2],
     /// Number of the source address.
@@ -33,14 +33,14 @@ pub(crate) struct Claimed<P> {
 impl<P: Deref<Target = Port>> Claimed<P> {
     /// Frees the port: the flow was not opened, and no packet was sent from it.
     #[inline(always)]
-    pub(crate) fn give_back(self) {
+    pub(super) fn give_back(self) {
         self.port.give_back(self.owner);
     }
 }
 
 /// Claims a free port for a flow of `segment` to the backend numbered `id`.
 #[inline(always)]
-pub(crate) fn port<T: Tables>(
+pub(super) fn port<T: Tables>(
     segment: &Segment,
     settings: &Settings,
     hash: u64,
@@ -94,7 +94,7 @@ fn take(segment: &Segment, settings: &Settings, port: &Port, owner: Owner, now: 
 
 /// The port of a flow.
 #[inline(always)]
-pub(crate) fn port_of<T: Tables>(
+pub(super) fn port_of<T: Tables>(
     settings: &Settings,
     flow: &Flow,
     backend: &Backend,
@@ -110,7 +110,7 @@ pub(crate) fn port_of<T: Tables>(
 /// Only who did removes the entry. Else another CPU or the controller removes it at this moment,
 /// and whoever removed the key as well might hit a flow that has been opened under it since.
 #[inline(always)]
-pub(crate) fn rest(
+pub(super) fn rest(
     settings: &Settings,
     key: &FlowKey,
     flow: &Flow,

@@ -7,8 +7,9 @@ use lb_common::{
     verdict::Verdict,
 };
 
+use super::close;
 use crate::{
-    Forward, close,
+    Forward, Way,
     parse::{Segment, tcp_flags},
     rewrite::Translation,
     tables::{Direction, Event, Tables},
@@ -54,7 +55,8 @@ pub(crate) fn decide(
     }
     note_progress(segment, owner, &port);
     Ok(Forward {
-        translation: Translation {
+        way: Way::Translated,
+        to: Translation {
             source: service.key.vip,
             source_port: service.key.port,
             destination: client,
@@ -62,6 +64,7 @@ pub(crate) fn decide(
         },
         backend: id,
         direction: Direction::ToClient,
+        verdict: Verdict::ToClient,
     })
 }
 

@@ -9,14 +9,15 @@ use lb_common::{
     hash::Seed,
     port::{Owner, Port, port_flags},
     ring::{NO_BACKEND, slot_of},
-    service::{Service, service_flags},
+    service::Service,
     settings::Settings,
     verdict::Verdict,
 };
 
+use super::{claim, close};
 use crate::{
-    Forward, claim, close, from_client,
     parse::{Segment, tcp_flags},
+    refusal,
     tables::{Event, InsertError, Tables},
 };
 
@@ -26,23 +27,24 @@ const FIRST_DATA: u32 = 4096;
 
 /// A SYN of no established flow: the same way again if it is a retransmission, else by the ring.
 #[inline(always)]
-pub(crate) fn open(
+pub(super) fn open(
     segment: &Segment,
     settings: &Settings,
     service: &Service,
     key: &FlowKey,
     tables: &impl Tables,
-) -> Result<Forward, Verdict> {
+) -> Result<Flow, Verdict> {
     if let Some(cell) = tables.pending(key)
-        && let Some(forward) = again(settings, key, &cell, tables)
+        && let Some(flow) = again(settings, key, &cell, tables)
     {
-        return forward;
+        return flow;
     }
     let hash = hash(settings, service, segment);
-    let slot = tables.slot(service.id, slot_of(hash)).ok_or_else(|| no_backend(service))?;
+    let slot =
+        tables.slot(service.id, slot_of(hash)).ok_or_else(|| refusal::no_backend(service))?;
     let id = slot.current();
     if id == NO_BACKEND {
-        return Err(no_backend(service));
+        return Err(refusal::no_backend(service));
     }
     let backend = tables.backend(id).ok_or(Verdict::Inconsistent)?;
     let claimed = claim::port(segment, settings, hash, id, backend, tables)?;
@@ -56,7 +58,7 @@ pub(crate) fn open(
     match tables.insert_pending(key, flow) {
         Ok(()) => {
             tables.count(id, Event::Attempted);
-            from_client::forward(&flow, backend, tables)
+            Ok(flow)
         }
         Err(InsertError::Exists) => {
             // Another CPU opened the same flow meanwhile: its choice stands.
@@ -79,7 +81,7 @@ fn again(
     key: &FlowKey,
     cell: &FlowCell,
     tables: &impl Tables,
-) -> Option<Result<Forward, Verdict>> {
+) -> Option<Result<Flow, Verdict>> {
     let flow = cell.load();
     let Some(backend) = tables.backend(flow.backend()) else {
         return Some(Err(Verdict::Inconsistent));
@@ -96,20 +98,20 @@ fn again(
         }
         return None;
     }
-    Some(from_client::forward(&flow, backend, tables))
+    Some(Ok(flow))
 }
 
 /// A segment, not a SYN, of a handshake under way: if it proves that the client has seen the
 /// broker's SYN-ACK, the flow enters the connection table.
 #[inline(always)]
-pub(crate) fn complete(
+pub(super) fn complete(
     segment: &Segment,
     settings: &Settings,
     service: &Service,
     key: &FlowKey,
     cell: &FlowCell,
     tables: &impl Tables,
-) -> Result<Forward, Verdict> {
+) -> Result<Flow, Verdict> {
     let pending = cell.load();
     let backend = tables.backend(pending.backend()).ok_or(Verdict::Inconsistent)?;
     if backend.flags & backend_flags::FORWARD == 0 {
@@ -124,7 +126,7 @@ pub(crate) fn complete(
     if segment.has(tcp_flags::RST) {
         // The client gives up; the broker should know. The entry runs out by itself.
         return if close::fits_client(segment, &port) {
-            from_client::forward(&pending, backend, tables)
+            Ok(pending)
         } else {
             Err(Verdict::Unproven)
         };
@@ -137,7 +139,7 @@ pub(crate) fn complete(
     if !owner.has(port_flags::PROMOTED) {
         promote(service, key, &pending, owner, &port, tables)?;
     }
-    from_client::forward(&pending, backend, tables)
+    Ok(pending)
 }
 
 /// Moves a flow into the connection table.
@@ -184,13 +186,4 @@ fn hash(settings: &Settings, service: &Service, segment: &Segment) -> u64 {
         service.key.vip,
         service.key.port,
     )
-}
-
-#[inline(always)]
-const fn no_backend(service: &Service) -> Verdict {
-    if service.flags & service_flags::RESET_WITHOUT_BACKEND != 0 {
-        Verdict::NoBackendReset
-    } else {
-        Verdict::NoBackendDrop
-    }
 }

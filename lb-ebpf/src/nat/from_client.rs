@@ -3,20 +3,21 @@
 use lb_common::{
     backend::{Backend, backend_flags},
     flow::{Flow, FlowCell, FlowKey},
-    service::{Service, service_flags},
+    service::Service,
     settings::Settings,
     verdict::Verdict,
 };
 
+use super::{claim, close, handshake};
 use crate::{
-    Forward, claim, close, handshake,
+    Forward, Way,
     parse::{Segment, tcp_flags},
+    refusal,
     rewrite::Translation,
     tables::{Direction, Event, Tables},
 };
 
-/// The way of a segment to its broker: by the connection table, by the handshake under way, or, if
-/// it opens a connection, by the ring.
+/// The way of a segment to its broker.
 #[inline(always)]
 pub(crate) fn decide(
     segment: &Segment,
@@ -24,10 +25,38 @@ pub(crate) fn decide(
     service: &Service,
     tables: &impl Tables,
 ) -> Result<Forward, Verdict> {
+    // One place that makes a way of a flow, behind all that find one: inlined into each of them, it
+    // would be most of the program.
+    let flow = find(segment, settings, service, tables)?;
+    let backend = tables.backend(flow.backend()).ok_or(Verdict::Inconsistent)?;
+    let source = tables.source(u32::from(flow.source)).ok_or(Verdict::Inconsistent)?;
+    Ok(Forward {
+        way: Way::Translated,
+        to: Translation {
+            source: source.address,
+            source_port: flow.nat_port,
+            destination: backend.address,
+            destination_port: backend.port,
+        },
+        backend: flow.backend(),
+        direction: Direction::ToBackend,
+        verdict: Verdict::ToBackend,
+    })
+}
+
+/// The flow of a segment: by the connection table, by the handshake under way, or, if it opens a
+/// connection, by the ring.
+#[inline(always)]
+fn find(
+    segment: &Segment,
+    settings: &Settings,
+    service: &Service,
+    tables: &impl Tables,
+) -> Result<Flow, Verdict> {
     let key = FlowKey::new(segment.source, segment.source_port, service.id);
     if let Some(cell) = tables.flow(&key) {
         match established(segment, settings, &key, &cell, tables)? {
-            Found::Goes(forward) => return Ok(forward),
+            Found::Goes(flow) => return Ok(flow),
             Found::Ended => {
                 return handshake::open(segment, settings, service, &key, tables);
             }
@@ -41,16 +70,16 @@ pub(crate) fn decide(
     }
     // Another CPU may have moved the flow from one table to the other between the two look-ups.
     if let Some(cell) = tables.flow(&key)
-        && let Found::Goes(forward) = established(segment, settings, &key, &cell, tables)?
+        && let Found::Goes(flow) = established(segment, settings, &key, &cell, tables)?
     {
-        return Ok(forward);
+        return Ok(flow);
     }
-    Err(unknown_flow(service))
+    Err(refusal::unknown_flow(service))
 }
 
 enum Found {
     /// The segment belongs to the flow.
-    Goes(Forward),
+    Goes(Flow),
     /// The flow has ended, and this segment opens a new one.
     Ended,
 }
@@ -86,7 +115,7 @@ fn established(
     } else if closed && segment.payload_len > 0 {
         close::revive(settings, &flow, backend, cell, tables);
     }
-    forward(&flow, backend, tables).map(Found::Goes)
+    Ok(Found::Goes(flow))
 }
 
 /// Removes an ended flow; its port rests. False if somebody else is removing it.
@@ -107,33 +136,4 @@ fn forget(
     // It fails where the table's lock is held: the sweep removes the entry, which has no port any
     // more.
     tables.remove_flow(key)
-}
-
-/// Sends a segment of `flow` to its broker.
-#[inline(always)]
-pub(crate) fn forward(
-    flow: &Flow,
-    backend: &Backend,
-    tables: &impl Tables,
-) -> Result<Forward, Verdict> {
-    let source = tables.source(u32::from(flow.source)).ok_or(Verdict::Inconsistent)?;
-    Ok(Forward {
-        translation: Translation {
-            source: source.address,
-            source_port: flow.nat_port,
-            destination: backend.address,
-            destination_port: backend.port,
-        },
-        backend: flow.backend(),
-        direction: Direction::ToBackend,
-    })
-}
-
-#[inline(always)]
-const fn unknown_flow(service: &Service) -> Verdict {
-    if service.flags & service_flags::RESET_UNKNOWN_FLOW != 0 {
-        Verdict::UnknownFlowReset
-    } else {
-        Verdict::UnknownFlowDrop
-    }
 }

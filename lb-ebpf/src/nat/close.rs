@@ -11,8 +11,8 @@ use lb_common::{
     settings::Settings,
 };
 
+use super::claim;
 use crate::{
-    claim,
     parse::{Segment, tcp_flags},
     tables::{Event, Tables},
 };
@@ -24,20 +24,20 @@ const WINDOW: u32 = 65_536;
 
 /// Whether the segment is one that the broker would expect from the client about now.
 #[inline(always)]
-pub(crate) fn fits_client(segment: &Segment, port: &Port) -> bool {
+pub(super) fn fits_client(segment: &Segment, port: &Port) -> bool {
     segment.sequence.wrapping_sub(port.progress().acknowledged) < WINDOW
 }
 
 /// Whether the segment follows, within a window to either side, what the broker sent before.
 #[inline(always)]
-pub(crate) fn fits_broker(segment: &Segment, port: &Port) -> bool {
+pub(super) fn fits_broker(segment: &Segment, port: &Port) -> bool {
     let ahead = segment.sequence.wrapping_sub(port.progress().next);
     ahead.wrapping_add(WINDOW) < 2 * WINDOW
 }
 
 /// A FIN or RST from the client.
 #[inline(always)]
-pub(crate) fn by_client(
+pub(super) fn by_client(
     segment: &Segment,
     settings: &Settings,
     flow: &Flow,
@@ -56,7 +56,7 @@ pub(crate) fn by_client(
 
 /// Marks a flow as ended, once; from now on it is idle sooner.
 #[inline(always)]
-pub(crate) fn end(backend: u32, cell: &FlowCell, tables: &impl Tables) {
+pub(super) fn end(backend: u32, cell: &FlowCell, tables: &impl Tables) {
     if cell.close() {
         tables.count(backend, Event::Closed);
     }
@@ -64,7 +64,7 @@ pub(crate) fn end(backend: u32, cell: &FlowCell, tables: &impl Tables) {
 
 /// Takes the end back: the client still sends data, so what ended the flow was no part of it.
 #[inline(always)]
-pub(crate) fn revive(
+pub(super) fn revive(
     settings: &Settings,
     flow: &Flow,
     backend: &Backend,

@@ -1,0 +1,104 @@
+//! Modes in which brokers answer clients directly: only the client's packets pass here.
+//!
+//! A flow belongs to the `base` of its slot unless a table says otherwise, and the tables hold only
+//! flows of slots in transition: those that went to `current`, and, while a slot learns, those that
+//! stay with `base`. FIN and RST end no entry, because here they could be forged.
+
+mod follow;
+mod open;
+
+use lb_common::{
+    backend::backend_flags,
+    flow::{Flow, FlowKey, flow_hash},
+    hash::Seed,
+    ring::{NO_BACKEND, Slot, slot_flags, slot_of},
+    service::Service,
+    settings::Settings,
+    ticks,
+    verdict::Verdict,
+};
+
+use crate::{
+    Forward, Way,
+    parse::Segment,
+    refusal,
+    rewrite::Translation,
+    tables::{Direction, Event, Tables},
+};
+
+/// A segment and where the ring puts it.
+struct Placed<'a> {
+    segment: &'a Segment,
+    service: &'a Service,
+    number: u32,
+    slot: Slot,
+    key: FlowKey,
+}
+
+/// The way of a client's segment to its backend.
+#[inline(always)]
+pub(crate) fn to_backend<T: Tables>(
+    segment: &Segment,
+    settings: &Settings,
+    service: &Service,
+    tables: &T,
+) -> Result<Forward, Verdict> {
+    let hash = flow_hash(
+        Seed(settings.seed0, settings.seed1),
+        segment.source,
+        segment.source_port,
+        service.key.vip,
+        service.key.port,
+    );
+    let number = slot_of(hash);
+    let slot = tables.slot(service.id, number).ok_or_else(|| refusal::no_backend(service))?;
+    let key = FlowKey::new(segment.source, segment.source_port, service.id);
+    let placed = Placed { segment, service, number, slot, key };
+    if !slot.has(slot_flags::LOOKUP) {
+        if segment.opens() && slot.base() != NO_BACKEND {
+            tables.count(slot.base(), Event::Attempted);
+        }
+        return to(&placed, slot.base(), tables);
+    }
+    if segment.opens() {
+        open::decide(&placed, settings, tables)
+    } else {
+        follow::decide(&placed, settings, tables)
+    }
+}
+
+/// Sends a segment to the backend numbered `id`.
+#[inline(always)]
+fn to(placed: &Placed<'_>, id: u32, tables: &impl Tables) -> Result<Forward, Verdict> {
+    if id == NO_BACKEND {
+        return Err(if placed.segment.opens() {
+            refusal::no_backend(placed.service)
+        } else {
+            refusal::unknown_flow(placed.service)
+        });
+    }
+    let backend = tables.backend(id).ok_or(Verdict::Inconsistent)?;
+    if backend.flags & backend_flags::FORWARD == 0 {
+        tables.count(id, Event::Refused);
+        return Err(Verdict::BackendGone);
+    }
+    Ok(Forward {
+        way: Way::Direct,
+        to: Translation {
+            source: placed.segment.destination,
+            source_port: placed.segment.source_port,
+            destination: backend.address,
+            destination_port: placed.segment.destination_port,
+        },
+        backend: id,
+        direction: Direction::ToBackend,
+        verdict: Verdict::ToBackend,
+    })
+}
+
+/// Whether the time of a tracked flow is over: then it counts as absent, even before it is
+/// collected.
+#[inline(always)]
+const fn is_over(flow: &Flow, now: u32) -> bool {
+    ticks::age(now, flow.last_seen) > flow.idle_ticks
+}

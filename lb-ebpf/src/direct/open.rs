@@ -1,0 +1,75 @@
+//! A SYN on a slot in transition.
+
+use core::ops::Deref as _;
+
+use lb_common::{
+    backend::backend_flags, flow::Flow, ring::NO_BACKEND, settings::Settings, ticks,
+    verdict::Verdict,
+};
+
+use super::{Placed, is_over, to};
+use crate::{
+    Forward, refusal,
+    tables::{Event, InsertError, Tables},
+};
+
+/// A new connection goes to `current` and is noted; whatever is known already stays where it is.
+#[inline(always)]
+pub(super) fn decide<T: Tables>(
+    placed: &Placed<'_>,
+    settings: &Settings,
+    tables: &T,
+) -> Result<Forward, Verdict> {
+    let now = tables.now();
+    if let Some(cell) = tables.flow(&placed.key) {
+        let flow = cell.load();
+        if is_over(&flow, now) {
+            // Its entry is about to be collected, by its key: another one under the same key would
+            // be hit. The SYN comes again.
+            return Err(Verdict::Contended);
+        }
+        // A SYN that is repeated or forged must not move a live flow.
+        return to(placed, flow.backend(), tables);
+    }
+    if let Some(cell) = tables.pending(&placed.key) {
+        let opening = cell.load();
+        if is_good(&opening, settings, now, tables) {
+            cell.note_syn(placed.segment.sequence, now);
+            return to(placed, opening.backend(), tables);
+        }
+        tables.remove_pending(&placed.key);
+    }
+    let id = placed.slot.current();
+    if id == NO_BACKEND {
+        return Err(refusal::no_backend(placed.service));
+    }
+    if id == placed.slot.base() {
+        tables.count(id, Event::Attempted);
+        return to(placed, id, tables);
+    }
+    match tables.insert_pending(&placed.key, Flow::opening(id, placed.segment.sequence, now)) {
+        Ok(()) => {
+            tables.count(id, Event::Attempted);
+            to(placed, id, tables)
+        }
+        Err(InsertError::Exists) => {
+            // Another CPU opened the same flow meanwhile: its choice stands.
+            let cell = tables.pending(&placed.key).ok_or(Verdict::Contended)?;
+            to(placed, cell.deref().load().backend(), tables)
+        }
+        Err(InsertError::Full) => {
+            let base = placed.slot.base();
+            let forward = to(placed, base, tables)?;
+            tables.count(base, Event::Attempted);
+            Ok(Forward { verdict: Verdict::ToBackendUntracked, ..forward })
+        }
+    }
+}
+
+/// Whether a handshake that is under way may go on where it began.
+#[inline(always)]
+fn is_good(opening: &Flow, settings: &Settings, now: u32, tables: &impl Tables) -> bool {
+    let accepts =
+        |id| tables.backend(id).is_some_and(|backend| backend.flags & backend_flags::ACCEPT != 0);
+    ticks::age(now, opening.last_seen) <= settings.pending_ticks && accepts(opening.backend())
+}
