@@ -5,7 +5,10 @@
 mod xdp;
 
 use aya_ebpf::{
-    bindings::xdp_action, helpers::generated::bpf_redirect, macros::xdp, programs::XdpContext,
+    bindings::{xdp_action, xdp_md},
+    helpers::generated::bpf_redirect,
+    macros::xdp,
+    programs::XdpContext,
 };
 use lb_common::verdict::Action;
 use lb_ebpf::{Outcome, process};
@@ -20,23 +23,29 @@ use crate::xdp::{
 /// The load balancer: attached to every interface that clients or brokers are behind.
 #[xdp]
 pub fn mqlb(ctx: XdpContext) -> u32 {
-    let mut frame = Frame { ctx };
     if LOG_PACKETS.load() != 0 {
-        packet_log::note(frame.ctx.ctx, CAME_IN);
+        packet_log::note(ctx.ctx, CAME_IN);
     }
-    let tables = Kernel { ctx: frame.ctx.ctx };
-    let outcome = process(&mut frame, &tables);
+    let outcome = balance(ctx.ctx);
     count(outcome);
     if LOG_PACKETS.load() != 0 {
-        packet_log::note(frame.ctx.ctx, GOES_ON);
-        packet_log::log(frame.ctx.ctx, outcome.verdict as u32, outcome.ifindex);
+        packet_log::note(ctx.ctx, GOES_ON);
+        packet_log::log(ctx.ctx, outcome.verdict as u32, outcome.ifindex);
     }
     match outcome.verdict.action() {
         Action::Pass => xdp_action::XDP_PASS,
         Action::Drop => xdp_action::XDP_DROP,
         Action::Reset => xdp_action::XDP_TX,
-        Action::Forward => send_to(&frame.ctx, outcome.ifindex),
+        Action::Forward => send_to(&ctx, outcome.ifindex),
     }
+}
+
+/// The pipeline. A function of its own, so that its stack is free again for what comes after: a
+/// chain of calls has 512 bytes together.
+#[inline(never)]
+fn balance(ctx: *mut xdp_md) -> Outcome {
+    let mut frame = Frame { ctx: XdpContext::new(ctx) };
+    process(&mut frame, &Kernel { ctx })
 }
 
 #[inline(always)]

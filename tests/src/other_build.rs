@@ -39,7 +39,8 @@ pub fn write(path: &Path) -> Result<()> {
 /// Where in the object the program first sets a register to zero.
 fn replaceable(object: &[u8]) -> Result<usize> {
     let file = object::File::parse(object).context("read the XDP program")?;
-    let section = file.section_by_name("xdp").context("the object has a section xdp")?;
+    // Where the functions lie that the entry point calls.
+    let section = file.section_by_name(".text").context("the object has a section .text")?;
     let (start, bytes) = section.file_range().context("the section has contents")?;
     let start = usize::try_from(start)?;
     let code: Range<usize> = start..start + usize::try_from(bytes)?;

@@ -19,7 +19,7 @@ use super::{
 use crate::config::model::{Config, Limits};
 
 /// The tables that are pinned; whatever else the program uses belongs to one load of it.
-const PINNED: [&str; 13] = [
+const PINNED: [&str; 15] = [
     maps::SETTINGS,
     maps::SERVICES,
     maps::GENERATION,
@@ -31,6 +31,8 @@ const PINNED: [&str; 13] = [
     maps::PORTS,
     maps::PENDING,
     maps::FLOWS,
+    maps::LEARNED,
+    maps::MISSED,
     maps::VERDICTS,
     maps::BACKEND_COUNTERS,
 ];
@@ -38,7 +40,7 @@ const PINNED: [&str; 13] = [
 /// The number of entries that the configuration gives a table, and the setting that says so.
 fn configured(map: &str, limits: &Limits) -> Option<(u32, &'static str)> {
     match map {
-        maps::FLOWS => Some((limits.connections, "limits.connections")),
+        maps::FLOWS | maps::LEARNED => Some((limits.connections, "limits.connections")),
         maps::PENDING => Some((limits.pending, "limits.pending")),
         // Backends are numbered from 1.
         maps::BACKENDS | maps::BACKEND_COUNTERS => {

@@ -168,7 +168,8 @@ mod tests {
 
     #[test]
     fn what_is_no_segment_has_no_ends() {
-        let line = Line::parse(&format!("4 2 0 {NOTHING} {NOTHING}")).unwrap();
+        let line =
+            Line::parse(&format!("{} 2 0 {NOTHING} {NOTHING}", Verdict::NotIp as u32)).unwrap();
         assert_eq!((line.verdict, line.came_in), (Verdict::NotIp, 2));
         assert!(!line.came.is_somewhere() && line.goes == line.came);
     }
