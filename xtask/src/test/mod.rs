@@ -30,14 +30,14 @@ pub struct Options {
     /// `--kernels=only` does nothing else.
     #[arg(long, value_name = "WHEN", num_args = 0..=1, require_equals = true)]
     #[arg(default_missing_value = "also")]
-    kernels: Option<Kernels>,
-    /// Only tests whose name contains this.
+    kernels: Option<OtherKernels>,
+    /// Only tests whose name contains this; other kernels play all conversations.
     filter: Option<String>,
 }
 
 /// Whether the other tests run too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Kernels {
+enum OtherKernels {
     Also,
     Only,
 }
@@ -61,7 +61,7 @@ pub fn run(options: &Options) -> Result<()> {
     let environment = Environment { object, program: root.join("target/debug/mqlb") };
     // The guest is built with them, and shares what it is made of.
     let binaries = binaries::build_tests(&environment)?;
-    if options.kernels != Some(Kernels::Only) {
+    if options.kernels != Some(OtherKernels::Only) {
         total.add(run_here(&binaries, &environment, options, privilege)?);
     }
     if !kernels.is_empty() {

@@ -86,7 +86,8 @@ mod tests {
 
     #[test]
     fn of_a_long_reason_the_first_line_and_the_end_are_told() {
-        let reason: String = (0..1_000).map(|line| format!("{line}\n")).collect();
+        let numbers: Vec<String> = (0..1_000).map(|line| line.to_string()).collect();
+        let reason = numbers.join("\n");
         let lines = told(&reason);
         assert_eq!(lines.len(), LONGEST_REASON_LINES + 2);
         assert_eq!((lines[0], lines[1], lines[2]), ("0", "[...]", "800"));

@@ -80,8 +80,15 @@ impl Archive {
 mod tests {
     use super::*;
 
-    /// Mode, device, name and contents of every entry, read by the offsets of the format.
-    fn read(mut bytes: &[u8]) -> Vec<(u32, (u32, u32), String, Vec<u8>)> {
+    struct Entry {
+        mode: u32,
+        device: (u32, u32),
+        name: String,
+        contents: Vec<u8>,
+    }
+
+    /// Every entry, read by the offsets of the format.
+    fn read(mut bytes: &[u8]) -> Vec<Entry> {
         let mut entries = Vec::new();
         while !bytes.is_empty() {
             assert_eq!(&bytes[..6], b"070701");
@@ -94,7 +101,8 @@ mod tests {
             assert_eq!(bytes[110 + name_size - 1], 0);
             let start = (110 + name_size).next_multiple_of(4);
             let contents = bytes[start..start + size].to_vec();
-            entries.push((field(1), (field(9), field(10)), name, contents));
+            let device = (field(9), field(10));
+            entries.push(Entry { mode: field(1), device, name, contents });
             bytes = &bytes[(start + size).next_multiple_of(4)..];
         }
         entries
@@ -108,7 +116,7 @@ mod tests {
         archive.directory("/modules").unwrap();
         archive.device("/dev/console", 5, 1).unwrap();
         let entries = read(&archive.finish().unwrap());
-        let names: Vec<_> = entries.iter().map(|(mode, _, name, _)| (*mode, &**name)).collect();
+        let names: Vec<_> = entries.iter().map(|entry| (entry.mode, &*entry.name)).collect();
         assert_eq!(
             names,
             [
@@ -122,8 +130,8 @@ mod tests {
                 (0, "TRAILER!!!"),
             ]
         );
-        assert_eq!(entries[1].3, b"12345");
-        assert_eq!(entries[6].1, (5, 1));
+        assert_eq!(entries[1].contents, b"12345");
+        assert_eq!(entries[6].device, (5, 1));
     }
 
     #[test]
