@@ -35,7 +35,8 @@ impl<W: Write> Report<W> {
         };
         self.failed += 1;
         self.say(&format!("test {name} ... FAILED"))?;
-        let reason = format!("{error:?}");
+        let reason: Vec<String> = error.chain().map(ToString::to_string).collect();
+        let reason = reason.join("\n");
         for line in told(&reason) {
             self.say(&format!("    {line}"))?;
         }
@@ -63,7 +64,7 @@ fn told(reason: &str) -> Vec<&str> {
 
 #[cfg(test)]
 mod tests {
-    use anyhow::bail;
+    use anyhow::anyhow;
 
     use super::*;
 
@@ -72,12 +73,16 @@ mod tests {
         let mut out = Vec::new();
         let mut report = Report::new(&mut out);
         assert!(report.test("one", || Ok(1)).unwrap());
-        assert!(!report.test("two", || -> Result<()> { bail!("step 3:\nwrong") }).unwrap());
+        assert!(
+            !report
+                .test("two", || -> Result<()> { Err(anyhow!("wrong").context("step 3")) })
+                .unwrap()
+        );
         report.end().unwrap();
         let text = String::from_utf8(out).unwrap();
         assert!(
             text.starts_with(
-                "test one ... ok\ntest two ... FAILED\n    step 3:\n    wrong\n\
+                "test one ... ok\ntest two ... FAILED\n    step 3\n    wrong\n\
                  test result: FAILED. 1 passed; 1 failed; finished in "
             ),
             "{text}"
