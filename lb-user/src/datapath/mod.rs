@@ -46,6 +46,7 @@ pub use bpffs::{bpffs_mount_point, is_on_bpffs};
 pub use error::StartError;
 pub use interface::{Attached, AttachedMode};
 pub use packet_log::PacketLog;
+pub use ports::pin_map as pin_map_of_ports;
 
 use self::{
     known::Known, lock::Lock, orphans::Suspects, pins::Pins, settling::Settling, tables::Tables,

@@ -5,12 +5,16 @@ use std::{
     io,
     ops::Deref,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    path::Path,
     ptr::{self, NonNull},
     slice,
 };
 
-use aya_obj::generated::{BPF_F_MMAPABLE, bpf_map_type::BPF_MAP_TYPE_ARRAY};
-use lb_common::port::Port;
+use aya_obj::generated::{
+    BPF_F_MMAPABLE,
+    bpf_map_type::{BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_ARRAY_OF_MAPS},
+};
+use lb_common::{layout::maps, port::Port};
 
 use super::{
     StartError,
@@ -27,6 +31,25 @@ pub(super) const fn shape(ports: u32) -> Shape {
         entries: ports,
         flags: BPF_F_MMAPABLE,
     }
+}
+
+/// Makes the map of the tables of `ports` source ports of `peers` peers, and pins it at `path`.
+///
+/// Not left to aya, because the kernel asks that every inner map be like the example that the map was
+/// made with. Only the configuration says how large that is. (It need not be as large with
+/// `BPF_F_INNER_MAP`, but then every look-up is a function call in place of an inlined one.) And to
+/// Linux 6.1 a map of structs that BTF describes is not like one that nothing describes.
+pub fn pin_map(path: &Path, peers: u32, ports: u32) -> io::Result<()> {
+    let outer = Shape {
+        kind: BPF_MAP_TYPE_ARRAY_OF_MAPS as u32,
+        key_bytes: size_of::<u32>() as u32,
+        value_bytes: size_of::<u32>() as u32,
+        entries: peers,
+        flags: 0,
+    };
+    let example = sys::create_map("PORTS.inner", &shape(ports), None)?;
+    let map = sys::create_map(maps::PORTS, &outer, Some(example.as_fd()))?;
+    sys::pin(map.as_fd(), path)
 }
 
 /// The source ports of a peer.
