@@ -4,8 +4,6 @@
 //! old flows of a slot stay with its `base`, which nobody tracks, until the slot has been learned
 //! and is rebased, or until `base` is gone.
 
-use std::ops::Deref;
-
 use lb_common::{
     ring::{
         MISSED_WORDS, NO_BACKEND, Ring, SLOTS, Slot,
@@ -75,14 +73,6 @@ impl SlotSet {
     #[must_use]
     pub fn contains(&self, slot: u32) -> bool {
         self.0.get(slot as usize / 64).is_some_and(|word| word & (1 << (slot % 64)) != 0)
-    }
-}
-
-impl Deref for Slots {
-    type Target = Ring;
-
-    fn deref(&self) -> &Ring {
-        &self.ring
     }
 }
 
@@ -172,6 +162,12 @@ impl Slots {
             let stable = old.base() == old.current() && !occupied.contains(number as u32);
             if stable { old.with(old.flags() & !LOOKUP) } else { old }
         })
+    }
+
+    /// The slots themselves.
+    #[must_use]
+    pub const fn ring(&self) -> &Ring {
+        &self.ring
     }
 
     /// How long, in ticks from `now`, until all connections of a `backend` that takes no new ones
