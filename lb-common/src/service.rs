@@ -54,6 +54,12 @@ pub mod mode {
     /// Only the Ethernet addresses are rewritten: the broker is on the same link, holds the VIP and
     /// answers the client itself.
     pub const DSR: u8 = 1;
+
+    /// Whether brokers answer clients directly in this mode.
+    #[must_use]
+    pub const fn is_direct(mode: u8) -> bool {
+        mode != NAT
+    }
 }
 
 /// Bits of [`Service::flags`].

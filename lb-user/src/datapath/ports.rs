@@ -4,10 +4,8 @@
 use std::{
     io,
     ops::Deref,
-    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::Path,
-    ptr::{self, NonNull},
-    slice,
 };
 
 use aya_obj::generated::{
@@ -18,6 +16,7 @@ use lb_common::{layout::maps, port::Port};
 
 use super::{
     StartError,
+    mapped::Mapped,
     pins::{self, Pins},
     sys::{self, Shape},
 };
@@ -54,17 +53,7 @@ pub fn pin_map(path: &Path, peers: u32, ports: u32) -> io::Result<()> {
 
 /// The source ports of a peer.
 #[derive(Debug)]
-pub(super) struct PortTable {
-    fd: OwnedFd,
-    memory: NonNull<Port>,
-    ports: usize,
-}
-
-// SAFETY: the memory belongs to this value alone as far as its release goes, and `Port` is made of
-// atomic words, which any thread may use.
-unsafe impl Send for PortTable {}
-// SAFETY: as above; `&PortTable` gives out only `&[Port]`.
-unsafe impl Sync for PortTable {}
+pub(super) struct PortTable(Mapped<Port>);
 
 impl PortTable {
     /// Opens the pinned table of `peer`.
@@ -121,27 +110,11 @@ impl PortTable {
 
     /// `fd` must be a map of the shape [`shape`]`(ports)`.
     fn map(fd: OwnedFd, ports: u32) -> io::Result<Self> {
-        let ports = ports as usize;
-        // SAFETY: a new mapping at an address that the kernel chooses touches no memory of ours.
-        let memory = unsafe {
-            libc::mmap(
-                ptr::null_mut(),
-                ports * size_of::<Port>(),
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED,
-                fd.as_raw_fd(),
-                0,
-            )
-        };
-        if memory == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        let memory = NonNull::new(memory.cast()).ok_or(io::ErrorKind::AddrNotAvailable)?;
-        Ok(Self { fd, memory, ports })
+        Mapped::new(fd, ports as usize).map(Self)
     }
 
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+        self.0.fd()
     }
 }
 
@@ -149,16 +122,6 @@ impl Deref for PortTable {
     type Target = [Port];
 
     fn deref(&self) -> &[Port] {
-        // SAFETY: the mapping is page-aligned, holds `ports` values of 32 bytes (the shape was
-        // compared), and lives as long as `self`. All zero is a port, and whoever else writes
-        // (the XDP program) does so through the same atomic words.
-        unsafe { slice::from_raw_parts(self.memory.as_ptr(), self.ports) }
-    }
-}
-
-impl Drop for PortTable {
-    fn drop(&mut self) {
-        // SAFETY: the mapping that `map` made, of this length; no reference outlives `self`.
-        unsafe { libc::munmap(self.memory.as_ptr().cast(), self.ports * size_of::<Port>()) };
+        &self.0
     }
 }
