@@ -27,6 +27,7 @@ pub mod ring;
 pub mod service;
 pub mod settings;
 pub mod ticks;
+pub mod tunnel;
 pub mod verdict;
 
 /// Asserts the size of a shared type at compile time and, for the control plane, marks it as plain

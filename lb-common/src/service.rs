@@ -54,6 +54,9 @@ pub mod mode {
     /// Only the Ethernet addresses are rewritten: the broker is on the same link, holds the VIP and
     /// answers the client itself.
     pub const DSR: u8 = 1;
+    /// The whole packet is wrapped into another one to the broker, which may be anywhere and of
+    /// another family; it unwraps, holds the VIP and answers the client itself.
+    pub const IPIP: u8 = 2;
 
     /// Whether brokers answer clients directly in this mode.
     #[must_use]

@@ -1,6 +1,6 @@
 //! What holds for all services.
 
-use crate::shared_type;
+use crate::{addr::Addr, shared_type, tunnel::TunnelSource};
 
 /// Settings of the data plane, in a map of one entry.
 #[repr(C)]
@@ -26,6 +26,19 @@ pub struct Settings {
     pub rest_ticks: u32,
     /// Always zero.
     pub pad: u32,
+    /// Where outer IPv4 addresses of tunnelled packets come from.
+    pub tunnel_v4: TunnelSource,
+    /// Where outer IPv6 addresses of tunnelled packets come from.
+    pub tunnel_v6: TunnelSource,
 }
 
-shared_type!(Settings, 40);
+shared_type!(Settings, 88);
+
+impl Settings {
+    /// Where the outer source of a packet that is tunnelled to `destination` comes from.
+    #[inline(always)]
+    #[must_use]
+    pub const fn tunnel_to(&self, destination: Addr) -> &TunnelSource {
+        if destination.is_v4() { &self.tunnel_v4 } else { &self.tunnel_v6 }
+    }
+}

@@ -105,6 +105,8 @@ verdicts! {
     /// To a backend in mode `dsr` whose Ethernet address is not known: the kernel, which holds the
     /// VIP, cannot pass the packet on.
     NoNeighbour = "no_neighbour", Drop;
+    /// To a backend in mode `ipip`, but the driver leaves no room in front of the packet.
+    NoHeadroom = "no_headroom", Drop;
     /// Larger than the MTU of the way on.
     TooBig = "too_big", Drop;
     /// A table that the controller should have filled has no entry.

@@ -21,6 +21,7 @@ pub mod reset;
 pub mod rewrite;
 pub mod route;
 pub mod tables;
+mod tunnel;
 
 use lb_common::{
     service::{ServiceKey, mode},
@@ -29,7 +30,7 @@ use lb_common::{
 };
 
 use packet::Packet;
-use parse::{Segment, tcp_flags};
+use parse::{ETHERNET_LEN, Segment, tcp_flags};
 use rewrite::Translation;
 use tables::{Direction, Route, RouteQuery, Tables};
 
@@ -46,8 +47,11 @@ pub struct Outcome {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Forward {
     pub way: Way,
-    /// What the outermost IP header and the ports say; the ports matter only when translated.
+    /// What the outermost IP header and the ports say; the ports matter only when translated, and
+    /// of a tunnelled segment's source the host bits are still zero.
     pub to: Translation,
+    /// The flow's hash; of a tunnelled segment only.
+    pub hash: u64,
     pub backend: u32,
     pub direction: Direction,
     /// What it is counted as, unless it does not get out.
@@ -62,6 +66,8 @@ pub(crate) enum Way {
     Translated,
     /// As it is, to the host on the same link that has the destination's address.
     Direct,
+    /// Wrapped into another packet, as it is.
+    Tunnelled,
 }
 
 /// Handles one frame: afterwards it is either ready to be sent as the outcome says, or unchanged.
@@ -80,8 +86,10 @@ fn handle(
     tables: &impl Tables,
     segment: &Segment,
 ) -> Result<Outcome, Verdict> {
-    match decide(segment, tables) {
-        Ok(forward) => send(packet, tables, segment, &forward),
+    // Without settings nothing is configured yet.
+    let settings = tables.settings().ok_or(Verdict::NotOurs)?;
+    match decide(segment, settings, tables) {
+        Ok(forward) => send(packet, settings, tables, segment, &forward),
         Err(verdict) if verdict.action() == Action::Reset => {
             if segment.has(tcp_flags::RST) {
                 return Err(Verdict::StrayReset);
@@ -95,9 +103,11 @@ fn handle(
 
 /// Which backend the segment goes to, or which client.
 #[inline(always)]
-fn decide(segment: &Segment, tables: &impl Tables) -> Result<Forward, Verdict> {
-    // Without settings nothing is configured yet.
-    let settings = tables.settings().ok_or(Verdict::NotOurs)?;
+fn decide(
+    segment: &Segment,
+    settings: &Settings,
+    tables: &impl Tables,
+) -> Result<Forward, Verdict> {
     if let Some(index) = source_port_index(settings, segment.destination_port)
         && let Some(peer) = nat::peer(segment, tables)
     {
@@ -126,6 +136,7 @@ const fn source_port_index(settings: &Settings, port: [u8; 2]) -> Option<u32> {
 #[inline(always)]
 fn send(
     packet: &mut impl Packet,
+    settings: &Settings,
     tables: &impl Tables,
     segment: &Segment,
     forward: &Forward,
@@ -133,11 +144,13 @@ fn send(
     if segment.ttl <= 1 {
         return Err(Verdict::TtlExpired);
     }
+    let (to, tunnelled) = (&forward.to, forward.way == Way::Tunnelled);
+    let header_len = if tunnelled { tunnel::header_len(to.destination) } else { 0 };
     let route = tables.route(&RouteQuery {
-        source: forward.to.source,
-        destination: forward.to.destination,
+        source: to.source,
+        destination: to.destination,
         tos: segment.tos,
-        ip_len: segment.ip_len,
+        ip_len: segment.ip_len.checked_add(header_len).ok_or(Verdict::TooBig)?,
     });
     let (ethernet, ifindex) = match route {
         Route::Via { ifindex, ethernet, .. } => (Some(ethernet), ifindex),
@@ -146,7 +159,7 @@ fn send(
         Route::None => return Err(Verdict::NoRoute),
     };
     match forward.way {
-        Way::Translated => rewrite::translate(packet, segment, &forward.to),
+        Way::Translated => rewrite::translate(packet, segment, to),
         Way::Direct => {
             if ethernet.is_none() {
                 return Err(Verdict::NoNeighbour);
@@ -154,7 +167,12 @@ fn send(
             if !matches!(route, Route::Via { on_link: true, .. }) {
                 return Err(Verdict::NotOnLink);
             }
-            rewrite::hop(packet, segment)
+            rewrite::hop::<ETHERNET_LEN>(packet, segment)
+        }
+        Way::Tunnelled => {
+            tunnel::make_room(packet, header_len).ok_or(Verdict::NoHeadroom)?;
+            let source = settings.tunnel_to(to.destination).address(forward.hash);
+            tunnel::wrap(packet, segment, source, to.destination, forward.hash)
         }
     }
     .ok_or(Verdict::BadLength)?;

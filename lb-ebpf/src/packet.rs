@@ -16,6 +16,10 @@ pub trait Packet {
     /// Writes `value` at `offset`; `None`, and nothing written, if the frame ends before.
     fn store<T: Wire>(&mut self, offset: usize, value: T) -> Option<()>;
 
+    /// Makes room for so many bytes in front of the frame, and of what they are nothing is known;
+    /// all offsets count from the new front. `None`, and nothing changed, if there is no room.
+    fn grow(&mut self, bytes: usize) -> Option<()>;
+
     /// Cuts the frame to `len` bytes; `None` if that is not possible.
     fn truncate(&mut self, len: usize) -> Option<()>;
 }

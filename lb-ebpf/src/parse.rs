@@ -10,6 +10,12 @@ use crate::packet::{Ipv4, Ipv6, Packet, Tcp};
 
 /// Length of the Ethernet header.
 pub const ETHERNET_LEN: usize = 14;
+/// Where the `EtherType` lies.
+pub const ETHERTYPE: usize = 12;
+/// IPv4, in an `EtherType`.
+pub const ETHERTYPE_IPV4: [u8; 2] = [0x08, 0x00];
+/// IPv6, in an `EtherType`.
+pub const ETHERTYPE_IPV6: [u8; 2] = [0x86, 0xdd];
 /// Length of an IPv4 header without options.
 pub const IPV4_LEN: usize = 20;
 /// Length of the fixed IPv6 header.
@@ -110,9 +116,9 @@ pub enum IpVersion {
 /// Parses a frame; tagged frames, and all but IPv4 and IPv6, are not for us.
 #[inline(always)]
 pub fn segment(packet: &impl Packet) -> Result<Segment, Verdict> {
-    match packet.load::<[u8; 2]>(12) {
-        Some([0x08, 0x00]) => ipv4(packet),
-        Some([0x86, 0xdd]) => ipv6(packet),
+    match packet.load(ETHERTYPE) {
+        Some(ETHERTYPE_IPV4) => ipv4(packet),
+        Some(ETHERTYPE_IPV6) => ipv6(packet),
         Some(_) => Err(Verdict::NotIp),
         None => Err(Verdict::BadLength),
     }

@@ -31,18 +31,18 @@ pub fn translate(packet: &mut impl Packet, segment: &Segment, to: &Translation) 
     }
 }
 
-/// Gives a segment one hop less to live.
+/// Gives a segment, whose IP header lies at offset `IP`, one hop less to live.
 ///
 /// `None` if the frame is shorter than what was parsed, which cannot happen.
 #[inline(always)]
-pub fn hop(packet: &mut impl Packet, segment: &Segment) -> Option<()> {
+pub fn hop<const IP: usize>(packet: &mut impl Packet, segment: &Segment) -> Option<()> {
     match segment.version {
         IpVersion::V4 => {
             let (ttl, change) = hop_ipv4(segment, Sum::ZERO);
-            packet.store(ETHERNET_LEN + 8, ttl)?;
-            packet.store(ETHERNET_LEN + 10, change.update(segment.ip_checksum).to_ne_bytes())
+            packet.store(IP + 8, ttl)?;
+            packet.store(IP + 10, change.update(segment.ip_checksum).to_ne_bytes())
         }
-        IpVersion::V6 => packet.store(ETHERNET_LEN + 7, segment.ttl - 1),
+        IpVersion::V6 => packet.store(IP + 7, segment.ttl - 1),
     }
 }
 

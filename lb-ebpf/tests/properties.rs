@@ -96,7 +96,7 @@ proptest! {
     #[test]
     fn a_hop_changes_nothing_but_the_ttl((frame, _) in frames()) {
         let mut bytes = frame.bytes();
-        rewrite::hop(&mut bytes, &segment_of(&frame)).expect("whole");
+        rewrite::hop::<{ parse::ETHERNET_LEN }>(&mut bytes, &segment_of(&frame)).expect("whole");
         let expected = Frame { ttl: frame.ttl - 1, ..frame.clone() }.bytes();
         prop_assert_eq!(bytes, expected);
     }

@@ -12,7 +12,7 @@ use lb_common::{
     flow::{Flow, FlowKey, flow_hash},
     hash::Seed,
     ring::{NO_BACKEND, Slot, slot_flags, slot_of},
-    service::Service,
+    service::{Service, mode},
     settings::Settings,
     ticks,
     verdict::Verdict,
@@ -53,18 +53,28 @@ pub(crate) fn to_backend<T: Tables>(
     let number = slot_of(hash);
     let slot = tables.slot(service.id, number).ok_or_else(|| refusal::no_backend(service))?;
     let key = FlowKey::new(segment.source, segment.source_port, service.id);
-    let placed = Placed { segment, service, number, slot, key };
-    if !slot.has(slot_flags::LOOKUP) {
-        if segment.opens() && slot.base() != NO_BACKEND {
-            tables.count(slot.base(), Event::Attempted);
-        }
-        return to(&placed, slot.base(), tables);
+    let forward = decide(&Placed { segment, service, number, slot, key }, settings, tables)?;
+    if service.mode == mode::IPIP { into_tunnel(forward, settings, hash) } else { Ok(forward) }
+}
+
+#[inline(always)]
+fn decide<T: Tables>(
+    placed: &Placed<'_>,
+    settings: &Settings,
+    tables: &T,
+) -> Result<Forward, Verdict> {
+    if placed.slot.has(slot_flags::LOOKUP) {
+        return if placed.segment.opens() {
+            open::decide(placed, settings, tables)
+        } else {
+            follow::decide(placed, settings, tables)
+        };
     }
-    if segment.opens() {
-        open::decide(&placed, settings, tables)
-    } else {
-        follow::decide(&placed, settings, tables)
+    let base = placed.slot.base();
+    if placed.segment.opens() && base != NO_BACKEND {
+        tables.count(base, Event::Attempted);
     }
+    to(placed, base, tables)
 }
 
 /// Sends a segment to the backend numbered `id`.
@@ -90,10 +100,24 @@ fn to(placed: &Placed<'_>, id: u32, tables: &impl Tables) -> Result<Forward, Ver
             destination: backend.address,
             destination_port: placed.segment.destination_port,
         },
+        hash: 0,
         backend: id,
         direction: Direction::ToBackend,
         verdict: Verdict::ToBackend,
     })
+}
+
+/// Wraps what `forward` sends.
+///
+/// Its source is the bare prefix: one route serves all flows, and is soon known.
+#[inline(always)]
+fn into_tunnel(forward: Forward, settings: &Settings, hash: u64) -> Result<Forward, Verdict> {
+    let source = settings.tunnel_to(forward.to.destination);
+    if !source.is_configured() {
+        return Err(Verdict::Inconsistent);
+    }
+    let to = Translation { source: source.prefix, ..forward.to };
+    Ok(Forward { way: Way::Tunnelled, to, hash, ..forward })
 }
 
 /// Whether the time of a tracked flow is over: then it counts as absent, even before it is

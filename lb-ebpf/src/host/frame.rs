@@ -27,6 +27,12 @@ impl Packet for Bytes {
         Some(())
     }
 
+    fn grow(&mut self, bytes: usize) -> Option<()> {
+        // In the kernel there is what was there before.
+        self.0.splice(0..0, core::iter::repeat_n(0xaa, bytes));
+        Some(())
+    }
+
     fn truncate(&mut self, len: usize) -> Option<()> {
         (len <= self.0.len()).then(|| self.0.truncate(len))
     }

@@ -5,6 +5,8 @@
 pub mod frame;
 pub mod golden;
 pub mod tables;
+pub mod tunnelled;
 
 pub use frame::{Bytes, Frame};
 pub use tables::World;
+pub use tunnelled::Tunnelled;

@@ -62,6 +62,7 @@ pub(crate) fn decide(
             destination: client,
             destination_port: owner.client_port(),
         },
+        hash: 0,
         backend: id,
         direction: Direction::ToClient,
         verdict: Verdict::ToClient,

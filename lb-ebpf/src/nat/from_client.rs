@@ -38,6 +38,7 @@ pub(crate) fn decide(
             destination: backend.address,
             destination_port: backend.port,
         },
+        hash: 0,
         backend: flow.backend(),
         direction: Direction::ToBackend,
         verdict: Verdict::ToBackend,

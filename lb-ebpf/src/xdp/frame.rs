@@ -3,7 +3,7 @@
 use core::ptr;
 
 use aya_ebpf::{
-    helpers::generated::{bpf_xdp_adjust_tail, bpf_xdp_get_buff_len},
+    helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len},
     programs::XdpContext,
 };
 use lb_ebpf::packet::{Packet, Wire};
@@ -38,6 +38,14 @@ impl Packet for Frame {
         // SAFETY: as in `load`; XDP programs may write to the frame.
         unsafe { ptr::write_unaligned((start + offset) as *mut T, value) };
         Some(())
+    }
+
+    #[inline(always)]
+    fn grow(&mut self, bytes: usize) -> Option<()> {
+        // SAFETY: `ctx` is the context that the kernel gave us; no packet pointer is kept across the
+        // call, every access derives its own.
+        let result = unsafe { bpf_xdp_adjust_head(self.ctx.ctx, -(bytes as i32)) };
+        (result == 0).then_some(())
     }
 
     #[inline(always)]

@@ -114,7 +114,7 @@ impl Desired {
             pending_ticks: ticks::from_duration(config.timeouts.pending),
             closed_ticks: ticks::from_duration(config.timeouts.closed),
             rest_ticks: ticks::from_duration(config.timeouts.port_rest),
-            pad: 0,
+            ..Settings::default()
         };
         Self {
             settings,

@@ -12,6 +12,7 @@ use super::{
     Case, Family, Net, direct,
     script::Script,
     segments::{ack, broker, client, syn, syn_ack},
+    tunnel,
 };
 use crate::{
     host::{Bytes, Frame},
@@ -47,6 +48,7 @@ fn family(family: Family) -> Vec<Case> {
     ];
     cases.extend(strangers(net));
     cases.extend(direct::all(net));
+    cases.extend(tunnel::all(net));
     for case in &mut cases {
         case.name = format!("{family:?}: {}", case.name);
     }

@@ -12,6 +12,7 @@ use lb_common::{
     ring::Slot,
     service::{Service, ServiceKey, mode, service_flags},
     settings::Settings,
+    tunnel::TunnelSource,
 };
 
 use crate::{
@@ -26,6 +27,8 @@ pub const OUR_MAC: [u8; 6] = [2, 0, 0, 0, 0, 0x0a];
 pub const BROKER_MACS: [[u8; 6]; 2] = [[2, 0, 0, 0, 0, 0x0b], [2, 0, 0, 0, 0, 0x1b]];
 /// Ethernet address of the gateway to the clients.
 pub const GATEWAY_MAC: [u8; 6] = [2, 0, 0, 0, 0, 0x0c];
+/// The prefix of outer IPv6 source addresses, of 64 bits; that of IPv4 is 10.99.0.0/16.
+const TUNNEL_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x99, 0, 0, 0, 0, 0, 0);
 /// Last octet of a broker's address that has a route but never answers for its Ethernet address.
 pub const SILENT_HOST: u8 = 99;
 
@@ -155,7 +158,9 @@ impl Net {
                 pending_ticks: 10,
                 closed_ticks: 60,
                 rest_ticks: 60,
-                pad: 0,
+                tunnel_v4: TunnelSource::new(Addr::v4([10, 99, 0, 0]), 16),
+                tunnel_v6: TunnelSource::new(Addr::from(IpAddr::V6(TUNNEL_V6)), 64),
+                ..Settings::default()
             },
             services: BTreeMap::from([(
                 key,
