@@ -113,8 +113,21 @@ pub struct ServiceReport {
     pub check: String,
     /// Sums over its backends.
     pub traffic: Traffic,
+    /// Where brokers answer directly: how many slots are in which state.
+    pub slots: Option<SlotsReport>,
     /// Its backends, in the order of the configuration.
     pub backends: Vec<BackendReport>,
+}
+
+/// How many slots of a ring are in which state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlotsReport {
+    /// New connections go elsewhere than those from before the last changes.
+    pub in_transition: u32,
+    /// Tables are asked where a connection belongs.
+    pub looked_up: u32,
+    /// Connections from before are being noted.
+    pub learning: u32,
 }
 
 /// How a service is.
@@ -168,6 +181,9 @@ pub struct BackendReport {
     pub share: f64,
     /// What it carries.
     pub traffic: Traffic,
+    /// Seconds until `traffic.open` counts all its connections; 0 if it does. `None` while most of
+    /// them are in no table: where brokers answer directly, unless it drains.
+    pub open_known_in_s: Option<u64>,
 }
 
 /// What a backend does.

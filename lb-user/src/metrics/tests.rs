@@ -15,7 +15,7 @@ use crate::{
     control::{
         controller::{Controller, Origin, Start},
         memory::Memory,
-        report::{BackendState, HealthState},
+        report::{BackendState, HealthState, SlotsReport},
     },
     health::checker::Checker,
 };
@@ -199,6 +199,7 @@ async fn every_metric_can_be_other_than_zero() {
     (tables.flows, tables.pending, tables.last_sweep_us) = (1, 2, 3);
     tables.brokers[0].ports_in_use = 4;
     status.verdicts.insert("to_backend".into(), 5);
+    status.services[0].slots = Some(SlotsReport { in_transition: 1, looked_up: 2, learning: 3 });
     let backend = &mut status.services[0].backends[0];
     backend.health = HealthState::Up;
     backend.state = BackendState::Draining;
