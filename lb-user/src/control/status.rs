@@ -227,6 +227,7 @@ impl Controller {
 }
 
 /// What is said about a backend beside its configuration.
+#[derive(Clone, Copy)]
 struct Facts<'a> {
     slots: u32,
     check: Option<&'a Snapshot>,
