@@ -231,6 +231,8 @@ pub struct Traffic {
     pub closed: u64,
     /// Segments refused because the backend is gone.
     pub refused: u64,
+    /// Answers to a CONNECT, as they passed by. Not where brokers answer directly.
+    pub connacks: Connacks,
     /// Packets towards the broker.
     pub packets_to_backend: u64,
     /// Bytes of these, IP headers included.
@@ -248,10 +250,33 @@ impl std::ops::AddAssign for Traffic {
         self.opened += other.opened;
         self.closed += other.closed;
         self.refused += other.refused;
+        self.connacks += other.connacks;
         self.packets_to_backend += other.packets_to_backend;
         self.bytes_to_backend += other.bytes_to_backend;
         self.packets_to_client += other.packets_to_client;
         self.bytes_to_client += other.bytes_to_client;
+    }
+}
+
+/// What a broker answered to CONNECT.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Connacks {
+    /// Accepted.
+    pub accepted: u64,
+    /// Refused for a reason that lies with the client, such as its password.
+    pub refused: u64,
+    /// Refused because the broker is unavailable, busy, over a quota, or names another one.
+    pub unavailable: u64,
+    /// Something else than a CONNACK.
+    pub missing: u64,
+}
+
+impl std::ops::AddAssign for Connacks {
+    fn add_assign(&mut self, other: Self) {
+        self.accepted += other.accepted;
+        self.refused += other.refused;
+        self.unavailable += other.unavailable;
+        self.missing += other.missing;
     }
 }
 

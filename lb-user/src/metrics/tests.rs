@@ -93,6 +93,8 @@ async fn what_a_backend_carries_is_told_under_its_names() {
         opened: 6,
         closed: 4,
         refused: 3,
+        connack_accepted: 5,
+        ..BackendCounters::default()
     };
     rig.tables.lock().unwrap().counters.insert(id, counters);
     let text = rig.text();
@@ -209,7 +211,7 @@ async fn every_metric_can_be_other_than_zero() {
     backend.checks = (9, 10);
     let traffic = &mut backend.traffic;
     (traffic.open, traffic.attempted, traffic.opened) = (1, 2, 3);
-    traffic.closed = 4;
+    (traffic.closed, traffic.connacks.accepted) = (4, 5);
     (traffic.packets_to_backend, traffic.bytes_to_backend) = (6, 7);
     let text = render(&status, &Process::read());
     let samples = samples(&text);
