@@ -88,7 +88,7 @@ fn take(segment: &Segment, settings: &Settings, port: &Port, owner: Owner, now: 
         return false;
     }
     port.set_client(segment.source);
-    port.set_progress(Progress { next: 0, acknowledged: segment.next_sequence() });
+    port.set_progress(Progress::begun(segment.next_sequence()));
     true
 }
 
