@@ -9,6 +9,7 @@
 extern crate std;
 
 pub mod checksum;
+pub mod decap;
 mod direct;
 #[cfg(any(test, feature = "host"))]
 pub mod host;
