@@ -34,6 +34,8 @@ pub mod backend_flags {
     pub const FORWARD: u16 = 1 << 1;
     /// It takes new connections. Cleared while it drains or fails its health check.
     pub const ACCEPT: u16 = 1 << 2;
+    /// It answers clients directly: its flows have no source port, and their entries none either.
+    pub const DIRECT: u16 = 1 << 3;
 }
 
 /// One of the balancer's own addresses, used as the source towards brokers; indexed by its number.

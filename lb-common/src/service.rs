@@ -57,6 +57,12 @@ pub mod mode {
     /// The whole packet is wrapped into another one to the broker, which may be anywhere and of
     /// another family; it unwraps, holds the VIP and answers the client itself.
     pub const IPIP: u8 = 2;
+
+    /// Whether brokers answer clients directly in this mode.
+    #[must_use]
+    pub const fn is_direct(mode: u8) -> bool {
+        mode != NAT
+    }
 }
 
 /// Bits of [`Service::flags`].

@@ -80,12 +80,16 @@ impl Broker {
     /// Its established connections from others than itself, counted by its kernel. Health checks
     /// under way are among them.
     pub fn connections(&self) -> Result<usize> {
+        Ok(self.peers()?.len())
+    }
+
+    /// The other ends of these connections, as the broker sees them.
+    pub fn peers(&self) -> Result<Vec<SocketAddr>> {
         let connections = sockets::established(&self.namespace)?;
-        let own =
-            |connection: &sockets::Connection| connection.local.ip() == connection.remote.ip();
-        let served =
-            connections.iter().filter(|one| one.local.port() == MQTT_PORT && !own(one)).count();
-        Ok(served)
+        let others = connections
+            .iter()
+            .filter(|one| one.local.port() == MQTT_PORT && one.local.ip() != one.remote.ip());
+        Ok(others.map(|one| one.remote).collect())
     }
 
     fn accepts(&self) -> bool {

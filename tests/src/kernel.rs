@@ -18,7 +18,7 @@ use aya::{
 use lb_common::{
     backend::{Backend, PeerKey, Source},
     counters::BackendCounters,
-    layout::maps,
+    layout::{maps, sizes},
     ring::{SLOTS, Slot},
     service::{Service, ServiceKey},
     settings::Settings,
@@ -26,10 +26,11 @@ use lb_common::{
 };
 use lb_ebpf::host::{
     Bytes, World,
-    golden::{Family, GATEWAY_MAC, Net, OUR_MAC, broker_mac},
+    golden::{Case, Family, GATEWAY_MAC, Net, OUR_MAC, Step, broker_mac},
 };
+use lb_user::datapath::pin_map_of_ports;
 
-use crate::netns::Namespace;
+use crate::{netns::Namespace, scratch::Scratch};
 
 /// `BPF_F_MMAPABLE`: the port tables are made as the controller makes them.
 const MMAPABLE: u32 = 1 << 10;
@@ -39,6 +40,15 @@ const MMAPABLE: u32 = 1 << 10;
 pub fn object() -> PathBuf {
     let checked_in = Path::new(env!("CARGO_MANIFEST_DIR")).join("../lb-ebpf/object/mqlb-xdp.o");
     env::var_os("MQLB_XDP_OBJECT").map_or(checked_in, PathBuf::from)
+}
+
+/// Whether the program says what becomes of every packet, as after `mqlb run --log-packets`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Log {
+    /// The verifier removes the code for it.
+    Off,
+    /// To a ring that nobody reads here; what does not fit is lost.
+    On,
 }
 
 /// The program, its maps, and the network it looks its routes up in.
@@ -62,10 +72,17 @@ pub struct Run {
 
 impl Kernel {
     /// Loads the program and writes the plain tables of `world`.
-    pub fn load(world: &World) -> Result<Self> {
+    pub fn load(world: &World, log: Log) -> Result<Self> {
         let namespace = golden_network()?;
+        let scratch = Scratch::new()?;
+        let ports = scratch.bpffs().join(maps::PORTS);
+        pin_map_of_ports(&ports, sizes::PEERS.try_into()?, sizes::PORTS.try_into()?)
+            .context("make the map of source ports")?;
         let mut loader = EbpfLoader::new();
+        let log_packets = u8::from(log == Log::On);
         loader
+            .override_global("LOG_PACKETS", &log_packets, true)
+            .map_pin_path(maps::PORTS, ports)
             .map_max_entries(maps::PENDING, world.pending_room.try_into()?)
             .map_max_entries(maps::FLOWS, world.flows_room.try_into()?)
             .map_max_entries(maps::LEARNED, world.learned_room.try_into()?);
@@ -107,7 +124,7 @@ impl Kernel {
             if self.peers.contains_key(peer) {
                 continue;
             }
-            let ports = Array::create(lb_common::layout::sizes::PORTS.try_into()?, MMAPABLE)?;
+            let ports = Array::create(sizes::PORTS.try_into()?, MMAPABLE)?;
             let mut tables: ArrayOfMaps<_, Array<MapData, [u64; 4]>> =
                 self.map(maps::PORTS)?.try_into()?;
             tables.set(*peer, &ports, 0)?;
@@ -151,6 +168,27 @@ impl Kernel {
         })??;
         output.truncate(result.data_size_out as usize);
         Ok(Run { action: result.return_value, output: Bytes(output), duration: result.duration })
+    }
+
+    /// Plays `case` from its first step to its counters; fails where anything comes out otherwise
+    /// than is written there.
+    pub fn play(&mut self, case: &Case) -> Result<()> {
+        for (number, step) in case.steps.iter().enumerate() {
+            match step {
+                Step::Change(world) => self.write(world)?,
+                Step::Packet { input, verdict, output } => {
+                    let run = self.run(input, 1)?;
+                    let name = verdict.name();
+                    ensure!(run.action == xdp_action(*verdict), "step {number}, {name}: {run:?}");
+                    ensure!(
+                        run.output == *output,
+                        "step {number}: {:?}\nnot {output:?}",
+                        run.output
+                    );
+                }
+            }
+        }
+        assert_counted(&self.verdicts()?, &case.counted)
     }
 
     /// The counters of all verdicts, summed over the CPUs.

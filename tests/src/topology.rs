@@ -200,6 +200,26 @@ impl Topology {
         (0..CLIENT_ADDRESSES).map(|i| address(FRONT, FIRST_CLIENT_HOST + i, family)).collect()
     }
 
+    /// Lets the brokers hold the VIPs, without saying so on the link: they answer clients directly.
+    pub fn give_brokers_the_vips(&self) -> Result<()> {
+        self.brokers.iter().try_for_each(|broker| self.give_vips(broker))
+    }
+
+    /// The same for broker `index`.
+    pub fn give_broker_the_vips(&self, index: usize) -> Result<()> {
+        self.give_vips(&self.brokers[index])
+    }
+
+    fn give_vips(&self, broker: &Namespace) -> Result<()> {
+        broker.sysctl(&[
+            ("net.ipv4.conf.all.arp_ignore", "1"),
+            ("net.ipv4.conf.all.arp_announce", "2"),
+        ])?;
+        let lines =
+            Family::ALL.map(|family| format!("addr add {} dev lo\n", self.vip(family).ip()));
+        broker.ip(&lines.concat())
+    }
+
     fn broker_link(&self) -> u8 {
         match self.arms {
             Arms::One => FRONT,

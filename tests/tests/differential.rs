@@ -19,7 +19,7 @@ use lb_ebpf::{
     },
     parse::tcp_flags::{ACK, FIN, RST, SYN},
 };
-use lb_tests::kernel::{Kernel, assert_counted, xdp_action};
+use lb_tests::kernel::{Kernel, Log, assert_counted, xdp_action};
 
 /// A generator of test input: xorshift64* (Vigna, "An experimental exploration of Marsaglia's
 /// xorshift generators").
@@ -165,7 +165,7 @@ fn compare(family: Family, frames: u64, seed: u64) -> Result<()> {
     let net = Net(family);
     let mut random = Random(seed);
     let world = world(net, &mut random);
-    let mut kernel = Kernel::load(&world)?;
+    let mut kernel = Kernel::load(&world, Log::Off)?;
     let mut traffic = Traffic { net, random, talks: Vec::new() };
     for number in 0..frames {
         let input = traffic.frame();

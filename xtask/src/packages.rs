@@ -23,6 +23,10 @@ pub const FOR_BENCH: &[Package] = &[
     ("nft", "nftables"),
 ];
 
+/// What boots other kernels.
+pub const FOR_KERNELS: &[Package] =
+    &[("ip", "iproute2"), ("qemu-system-x86_64", "qemu-system-x86")];
+
 /// A compiler that builds for BPF.
 pub const FOR_BPF: &[Package] = &[
     ("/usr/bin/rustc", "rustc-web"),
@@ -41,13 +45,17 @@ pub fn provide(
         return Ok(missing);
     }
     println!("installing {}", missing.join(", "));
-    // The lists of a fresh image are empty or old.
-    if apt_get(privilege, &["update"]).is_err() {
-        eprintln!("apt-get update failed; trying with the lists there are");
-    }
+    update(privilege);
     let arguments = [&["install", "-y", "--no-install-recommends"], missing.as_slice()].concat();
     apt_get(privilege, &arguments)?;
     Ok(self::missing(packages))
+}
+
+/// Reads the lists of packages anew: those of a fresh image are empty or old.
+pub fn update(privilege: Privilege) {
+    if apt_get(privilege, &["update"]).is_err() {
+        eprintln!("apt-get update failed; trying with the lists there are");
+    }
 }
 
 fn missing(packages: &[Package]) -> Vec<&'static str> {
@@ -56,11 +64,16 @@ fn missing(packages: &[Package]) -> Vec<&'static str> {
 
 /// Whether this program is to be found, or this absolute path exists.
 pub fn installed(name: &str) -> bool {
+    find(name).is_some()
+}
+
+/// Where this program is, or this absolute path if it exists.
+pub fn find(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     // Programs of the administrator are not on every user's path.
-    let places = env::split_paths(&path).chain(["/usr/sbin", "/sbin"].map(PathBuf::from));
+    let mut places = env::split_paths(&path).chain(["/usr/sbin", "/sbin"].map(PathBuf::from));
     // `join` with an absolute path is that path.
-    places.into_iter().any(|place| place.join(name).exists())
+    places.find_map(|place| Some(place.join(name)).filter(|file| file.exists()))
 }
 
 fn apt_get(privilege: Privilege, arguments: &[&str]) -> Result<()> {

@@ -55,7 +55,7 @@ pub static FLOWS: HashMap<FlowKey, FlowCell, { sizes::FLOWS }> = HashMap::new();
 pub static LEARNED: HashMap<FlowKey, FlowCell, { sizes::LEARNED }, { BPF_F_NO_PREALLOC as usize }> =
     HashMap::new();
 #[btf_map]
-pub static MISSED: Array<Word, { sizes::MISSED }> = Array::new();
+pub static MISSED: Array<Word, { sizes::MISSED }, { BPF_F_MMAPABLE as usize }> = Array::new();
 #[btf_map]
 pub static VERDICTS: PerCpuArray<u64, { verdict::COUNT }> = PerCpuArray::new();
 #[btf_map]

@@ -27,7 +27,7 @@ pub(super) fn table(services: &[ServiceReport]) -> Table {
         table.row(vec![
             Cell::text(&service.name),
             Cell::text(SocketAddr::new(service.vip, service.port)),
-            Cell::text("nat"),
+            Cell::text(service.mode.name()),
             state(service.state),
             Cell::text(format!("{accepting} of {}", service.backends.len())),
             Cell::text(&service.check),

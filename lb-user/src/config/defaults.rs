@@ -58,6 +58,12 @@ pub const REFUSAL: Refusal = Refusal::Reset;
 /// `services[].all_down`
 pub const ALL_DOWN: AllDown = AllDown::LastKnownGood;
 
+/// `services[].dead_after`
+pub const DEAD_AFTER: Option<Duration> = Some(seconds(300));
+
+/// `services[].rebase_after`: long enough for a change and its reversal on another day.
+pub const REBASE_AFTER: Duration = seconds(24 * 3600);
+
 /// `services[].backends[].weight`
 pub const WEIGHT: Weight = Weight::DEFAULT;
 

@@ -53,6 +53,8 @@ mapping! {
         no_backend: Text,
         unknown_flow: Text,
         all_down: Text,
+        dead_after: Text,
+        rebase_after: Text,
         health: Health,
         backends: Vec<Backend>,
     }

@@ -76,12 +76,13 @@ impl Applied {
         self.changes
     }
 
-    /// Makes the tables those of `target`. If that fails half-way, everything done is undone.
+    /// Makes the tables those of `target`, at tick `tick`. If that fails half-way, everything done
+    /// is undone.
     ///
     /// Returns the number of edits.
-    pub fn change(&mut self, target: &Tables) -> Result<usize, ApplyError> {
+    pub fn change(&mut self, target: &Tables, tick: u32) -> Result<usize, ApplyError> {
         let began = Instant::now();
-        let result = self.make(target);
+        let result = self.make(target, tick);
         match result {
             Ok(0) => {}
             Ok(_) => {
@@ -93,7 +94,7 @@ impl Applied {
         result
     }
 
-    fn make(&mut self, target: &Tables) -> Result<usize, ApplyError> {
+    fn make(&mut self, target: &Tables, tick: u32) -> Result<usize, ApplyError> {
         let before = self.tables.clone();
         let edits = plan(&before, target, self.trust);
         if let Err(error) = self.datapath.prepare(&edits) {
@@ -101,7 +102,8 @@ impl Applied {
         }
         for edit in &edits {
             if let Err(error) = self.datapath.apply(edit) {
-                let restored = self.trust == Trust::Exact && self.go_back(&before);
+                let back = before.reached_from(&self.tables, tick);
+                let restored = self.trust == Trust::Exact && self.go_back(&back);
                 return Err(ApplyError { edit: edit.to_string(), error, restored });
             }
             tracing::debug!(%edit, "done");
@@ -156,6 +158,8 @@ mod tests {
             checked: false,
             all_down: crate::config::model::AllDown::Refuse,
             together_ticks: 0,
+            dead_ticks: None,
+            rebase_ticks: 0,
             backends: vec![backend],
         };
         let desired = Desired {
@@ -164,7 +168,7 @@ mod tests {
             max_backends: 10,
             services: vec![service],
         };
-        layout::tables(&Tables::default(), &desired, &Health::default()).unwrap()
+        layout::tables(&Tables::default(), &desired, &Health::default(), 0).unwrap()
     }
 
     fn failing(edits: std::ops::Range<usize>) -> Applied {
@@ -177,11 +181,11 @@ mod tests {
         let edits = plan(&Tables::default(), &target(), Trust::Exact);
         for at in 0..edits.len() {
             let mut applied = failing(at..at + 1);
-            let error = applied.change(&target()).unwrap_err();
+            let error = applied.change(&target(), 0).unwrap_err();
             assert!(error.restored);
             assert_eq!(error.edit, edits[at].to_string());
             assert_eq!(applied.tables(), &Tables::default());
-            assert_eq!(applied.change(&target()).unwrap(), edits.len());
+            assert_eq!(applied.change(&target(), 0).unwrap(), edits.len());
         }
     }
 
@@ -190,17 +194,17 @@ mod tests {
         let edits = plan(&Tables::default(), &target(), Trust::Exact);
         let service = edits.iter().position(|edit| matches!(edit, Edit::PutService(_))).unwrap();
         let mut applied = failing(service..service + 2);
-        assert!(!applied.change(&target()).unwrap_err().restored);
-        assert_eq!(applied.change(&target()).unwrap(), edits.len());
+        assert!(!applied.change(&target(), 0).unwrap_err().restored);
+        assert_eq!(applied.change(&target(), 0).unwrap(), edits.len());
         assert_eq!(applied.tables(), &target());
     }
 
     #[test]
     fn changes_are_counted_unless_there_was_nothing_to_do() {
         let mut applied = failing(0..1);
-        assert!(applied.change(&target()).is_err());
+        assert!(applied.change(&target(), 0).is_err());
         for _ in 0..2 {
-            applied.change(&target()).unwrap();
+            applied.change(&target(), 0).unwrap();
         }
         let changes = applied.changes();
         assert_eq!((changes.made, changes.failed), (1, 1));

@@ -24,6 +24,7 @@ use super::{
     report::ConfigFileReport,
     state_file::StateFile,
     tables::Tables,
+    transitions,
 };
 use crate::{
     config::model::{Config, Service},
@@ -102,7 +103,11 @@ impl Controller {
             Origin::Fresh => {
                 (Tables { next: record.tables.next_ids(), ..Tables::default() }, Health::default())
             }
-            Origin::TakenOver => record.tables.restore((start.clock)()),
+            Origin::TakenOver => {
+                let (mut tables, health) = record.tables.restore((start.clock)());
+                transitions::read_back(&mut tables, &*start.datapath, (start.clock)())?;
+                (tables, health)
+            }
         };
         let mut made_seed = record.seed.as_deref().and_then(seed_from_text);
         if start.config.seed.is_none() && made_seed.is_none() {
@@ -157,7 +162,7 @@ impl Controller {
         if !target.has_numbers_of(self.applied.tables()) {
             self.state.announce(&self.record(&overlay, &target))?;
         }
-        match self.applied.change(&target) {
+        match self.applied.change(&target, self.now()) {
             Ok(edits) => {
                 let took_us = began.elapsed().as_micros();
                 tracing::info!(edits, took_us, "the tables are as configured");
@@ -180,10 +185,10 @@ impl Controller {
     /// The tables that `config` and `overlay` ask for.
     pub(super) fn target(&self, config: &Config, overlay: &Overlay) -> Result<Tables, ChangeError> {
         let desired = Desired::new(config, overlay, self.seed(config));
-        Ok(layout::tables(self.applied.tables(), &desired, &self.health)?)
+        Ok(layout::tables(self.applied.tables(), &desired, &self.health, self.now())?)
     }
 
-    fn seed(&self, config: &Config) -> Seed {
+    pub(super) fn seed(&self, config: &Config) -> Seed {
         // One of the two is always there: `start` and `change` see to it.
         let configured = config.seed.as_ref().map(|seed| *seed.expose());
         configured.or(self.made_seed).unwrap_or(Seed(0, 0))
@@ -216,11 +221,14 @@ impl Controller {
 
     /// What has to be done once a second.
     pub fn tick(&mut self) {
+        self.behind |= self.has_dead();
         self.catch_up();
         self.clean();
         let now = self.now();
-        if let Err(error) = self.counts.second(&mut self.applied, now) {
-            tracing::error!(%error, "idle connections could not be collected");
+        match self.counts.second(&mut self.applied, now) {
+            Ok(Some(occupied)) => self.move_on(&occupied),
+            Ok(None) => {}
+            Err(error) => tracing::error!(%error, "idle connections could not be collected"),
         }
     }
 
@@ -234,16 +242,38 @@ impl Controller {
             return;
         }
         let changed = match self.target(&self.config, &self.overlay) {
-            Ok(target) => self.applied.change(&target).map_err(ChangeError::from),
+            // Backends that were down for too long have new numbers, which others need to know.
+            Ok(target) if !target.has_numbers_of(self.applied.tables()) => {
+                self.change(self.config.clone(), self.overlay.clone(), false).map(drop)
+            }
+            Ok(target) => {
+                let changed = self.applied.change(&target, self.now());
+                changed.map(|_| drop(self.commit())).map_err(ChangeError::from)
+            }
             Err(error) => Err(error),
         };
         match changed {
-            Ok(_) => {
-                self.behind = false;
-                self.commit();
-            }
+            Ok(()) => self.behind = false,
             Err(error) => tracing::error!(%error, "the rings lag behind the health checks"),
         }
+    }
+
+    /// Whether some backend has been down for so long that its connections are to be given up.
+    fn has_dead(&self) -> bool {
+        let desired = self.desired();
+        let tables = self.applied.tables();
+        let dead = desired.services.iter().flat_map(|service| {
+            let id = tables.services.get(&service.key).map(|known| known.id);
+            let number = |at| tables.backend_at(id?, at);
+            layout::dead(service, &self.health, self.now(), number)
+        });
+        let mut dead = dead.peekable();
+        let any = dead.peek().is_some();
+        for id in dead {
+            let backend = self.name_of(id);
+            tracing::warn!(backend, "down for too long: its connections are given up");
+        }
+        any
     }
 
     /// Purges what has been removed. What fails is tried again at the next tick.
@@ -252,7 +282,7 @@ impl Controller {
         if clean == *self.applied.tables() {
             return;
         }
-        if let Err(error) = self.applied.change(&clean) {
+        if let Err(error) = self.applied.change(&clean, self.now()) {
             tracing::error!(%error, "removed backends could not be purged");
         }
         let tables = self.applied.tables();

@@ -7,7 +7,8 @@ use std::{
 
 use lb_common::counters::BackendCounters;
 
-use super::{apply::Applied, datapath::DatapathError, report::Traffic};
+use super::{apply::Applied, datapath::DatapathError, direct::DirectRings, report::Traffic};
+use crate::ring::transition::SlotSet;
 
 /// Seconds from one sweep of the connection table to the next. Nothing waits for it but memory and
 /// source ports: it is long enough for the sweep of a full table to be a small part of it.
@@ -33,15 +34,22 @@ pub struct Counts {
 impl Counts {
     /// What has to be done once a second, at tick `now`: forget handshakes that failed and, more
     /// rarely, idle flows.
-    pub fn second(&mut self, applied: &mut Applied, now: u32) -> Result<(), DatapathError> {
+    ///
+    /// Returns which slots are occupied, by service whose brokers answer directly, if it looked.
+    pub fn second(
+        &mut self,
+        applied: &mut Applied,
+        now: u32,
+    ) -> Result<Option<BTreeMap<u32, SlotSet>>, DatapathError> {
         let sweep = self.seconds.is_multiple_of(SWEEP_EVERY_S);
         self.seconds = self.seconds.wrapping_add(1);
         if !sweep {
             self.pending = applied.datapath_mut().sweep_pending(now)?;
-            return Ok(());
+            return Ok(None);
         }
         let began = Instant::now();
-        let report = applied.datapath_mut().sweep(now)?;
+        let direct = DirectRings::of(applied.tables());
+        let report = applied.datapath_mut().sweep(now, &direct)?;
         self.last_sweep = began.elapsed();
         self.flows = report.flows;
         self.pending = report.pending;
@@ -54,7 +62,7 @@ impl Counts {
         }
         let expired: u64 = report.expired.values().sum();
         tracing::debug!(flows = report.flows, pending = report.pending, expired, "swept");
-        Ok(())
+        Ok(Some(report.occupied))
     }
 
     /// What a backend carries, from its counters.

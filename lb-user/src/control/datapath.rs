@@ -11,6 +11,9 @@ use lb_common::{
     settings::Settings,
 };
 
+use super::direct::DirectRings;
+use crate::ring::transition::SlotSet;
+
 /// One change to the tables of the data plane.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Edit {
@@ -73,6 +76,11 @@ pub enum Edit {
         /// Its id.
         id: u32,
     },
+    /// Zeroes the entry of a service that has another id by now.
+    ClearService {
+        /// Its former id.
+        id: u32,
+    },
     /// Deletes the flows and the pending flows of a backend; their source ports begin to rest.
     ///
     /// The entry of the backend has lost its `FORWARD` before, and no ring leads to it. A packet that
@@ -96,6 +104,7 @@ impl std::fmt::Display for Edit {
             Self::RemoveRing { service } => write!(f, "remove the ring of service {service}"),
             Self::PutService(service) => write!(f, "write service {}", service.id),
             Self::RemoveService { id, .. } => write!(f, "remove service {id}"),
+            Self::ClearService { id } => write!(f, "clear service {id}"),
             Self::Purge { backend } => write!(f, "purge the flows of backend {backend}"),
         }
     }
@@ -113,6 +122,8 @@ pub struct SweepReport {
     pub expired: BTreeMap<u32, u64>,
     /// Connections that are open now, by backend.
     pub open: BTreeMap<u32, u64>,
+    /// Slots, by service, that some table holds a flow of, where brokers answer directly.
+    pub occupied: BTreeMap<u32, SlotSet>,
     /// Source ports that no new connection can get now, by peer: a flow has them, or they rest.
     pub ports: BTreeMap<u32, u64>,
 }
@@ -137,8 +148,9 @@ pub trait Datapath: Send {
     fn backend_counters(&self, ids: &[u32]) -> Result<Vec<BackendCounters>, DatapathError>;
 
     /// Collects the flows of the connection table and of the pending table whose time is over at
-    /// tick `now`, and counts those that are left.
-    fn sweep(&mut self, now: u32) -> Result<SweepReport, DatapathError>;
+    /// tick `now`, and counts those that are left. Of the services in `direct` also those flows
+    /// that `base` says where they belong to.
+    fn sweep(&mut self, now: u32, direct: &DirectRings) -> Result<SweepReport, DatapathError>;
 
     /// Collects only the handshakes whose time is over at tick `now`; returns how many are left.
     fn sweep_pending(&mut self, now: u32) -> Result<u64, DatapathError>;
@@ -152,6 +164,18 @@ pub trait Datapath: Send {
 
     /// The entry of the pending table for `key`.
     fn pending_flow(&self, key: &FlowKey) -> Result<Option<Flow>, DatapathError>;
+
+    /// The entry of the table of learned flows for `key`.
+    fn learned_flow(&self, key: &FlowKey) -> Result<Option<Flow>, DatapathError>;
+
+    /// The ring of a service as it is; `None` if it has none.
+    fn ring(&self, service: u32) -> Result<Option<Box<Ring>>, DatapathError>;
+
+    /// The slots of a service with flows that could not be learned.
+    fn missed(&self, service: u32) -> SlotSet;
+
+    /// Forgets that flows of `slots` could not be learned.
+    fn clear_missed(&mut self, service: u32, slots: &SlotSet);
 }
 
 /// Why the data plane refused.

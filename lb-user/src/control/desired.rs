@@ -76,6 +76,10 @@ pub struct DesiredService {
     /// Backends that went down within this many ticks of the last one count as having failed
     /// together: the time a check needs to notice.
     pub together_ticks: u32,
+    /// How long a backend may be down before its connections are given up; `None` is for ever.
+    pub dead_ticks: Option<u32>,
+    /// How long connections are tracked after a change of the backends.
+    pub rebase_ticks: u32,
     /// Its backends.
     pub backends: Vec<DesiredBackend>,
 }
@@ -146,12 +150,15 @@ impl DesiredService {
             idle_ticks: ticks::from_duration(service.idle_timeout),
             mode: match service.mode {
                 Mode::Nat => mode::NAT,
+                Mode::Dsr => mode::DSR,
             },
             flags: flag(service.no_backend, service_flags::RESET_WITHOUT_BACKEND)
                 | flag(service.unknown_flow, service_flags::RESET_UNKNOWN_FLOW),
             checked: service.health.is_some(),
             all_down: service.all_down,
             together_ticks: together,
+            dead_ticks: service.dead_after.map(ticks::from_duration),
+            rebase_ticks: ticks::from_duration(service.rebase_after),
             backends: backends.collect(),
         }
     }

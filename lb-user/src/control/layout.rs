@@ -1,22 +1,22 @@
 //! From what should be to the contents of the tables: gives out the numbers.
 
-use std::{collections::BTreeSet, ops::Range};
+use std::{collections::BTreeSet, ops::Range, sync::Arc};
 
 use lb_common::{
     backend::{
         Backend, MAX_SOURCES,
-        backend_flags::{ACCEPT, FORWARD, PRESENT},
+        backend_flags::{ACCEPT, DIRECT, FORWARD, PRESENT},
     },
     layout::sizes,
-    service::Service,
+    service::{Service, mode::is_direct},
 };
 
 use super::{
     desired::{Desired, DesiredBackend, DesiredService, Endpoint},
-    members::{self, Health},
+    members::{self, Health, Standing},
     tables::{Broker, RingSpec, Tables},
 };
-use crate::ring::Member;
+use crate::ring::{self, Member, transition::Slots};
 
 /// Why the tables cannot hold what is asked for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,6 +41,9 @@ pub enum LayoutError {
         /// The range that is asked for.
         after: String,
     },
+    /// The key of the flow hash was changed.
+    #[error("seed cannot change while a service's brokers answer directly")]
+    SeedChanged,
     /// Source addresses were removed or reordered.
     #[error("nat.addresses cannot lose {0}, or move it in the list, while connections use it")]
     SourceMoved(std::net::IpAddr),
@@ -58,6 +61,10 @@ impl LayoutError {
             Self::PortsChanged { .. } => {
                 "`mqlb detach` (this ends all connections) and start again with the new range"
             }
+            Self::SeedChanged => {
+                "put it back: with another one, connections that nobody tracks would go to other \
+                 brokers; or `mqlb detach` (this ends all connections) and start again"
+            }
             Self::SourceMoved(_) => {
                 "append new addresses after those of their family (an IPv4 address only while \
                  there is no IPv6 address), or `mqlb detach` (this ends all connections) and start \
@@ -70,7 +77,12 @@ impl LayoutError {
 /// The tables as `desired` and `health` ask for.///
 /// What was in `old` and stays keeps its number. Backends that are not wanted any more stay, but
 /// refuse their flows, and so do the peers of their brokers: see [`Tables::without_remains`].
-pub fn tables(old: &Tables, desired: &Desired, health: &Health) -> Result<Tables, LayoutError> {
+pub fn tables(
+    old: &Tables,
+    desired: &Desired,
+    health: &Health,
+    now: u32,
+) -> Result<Tables, LayoutError> {
     check_sources(old, desired)?;
     let mut new = Tables {
         settings: Some(desired.settings),
@@ -84,16 +96,27 @@ pub fn tables(old: &Tables, desired: &Desired, health: &Health) -> Result<Tables
     let mut taken = new.brokers.values().map(|broker| broker.first_peer / MAX_SOURCES).collect();
     for service in &desired.services {
         let id = service_id(old, &mut new, service)?;
+        let direct = is_direct(service.mode);
         let mut backends = Vec::with_capacity(service.backends.len());
+        let dead = dead(service, health, now, |backend| known.get(&(id, backend)).copied());
         for backend in &service.backends {
             let limit = desired.max_backends;
-            let first_peer = first_peer(&mut new, &mut taken, backend.endpoint, limit)?;
-            let known = known.get(&(id, backend.endpoint)).copied();
-            let number = known.map_or_else(|| free_backend(&mut new, limit), Ok)?;
-            new.backends.insert(number, entry(backend, id, first_peer));
+            let mut entry = entry(backend, id);
+            if direct {
+                entry.flags |= DIRECT;
+            } else {
+                entry.first_peer = first_peer(&mut new, &mut taken, backend.endpoint, limit)?;
+            }
+            // One that is dead gets another number, and its flows go with the old one.
+            let known = known.get(&(id, backend.endpoint)).filter(|id| !dead.contains(id));
+            let number = known.copied().map_or_else(|| free_backend(&mut new, limit), Ok)?;
+            new.backends.insert(number, entry);
             backends.push((number, backend));
         }
-        let ring = ring(service, &backends, desired, health);
+        let mut ring = ring(service, &backends, desired, health);
+        if direct {
+            ring.slots = Some(slots(old, &new, id, &ring, &backends, now));
+        }
         for member in &ring.members {
             new.backends.entry(member.id).and_modify(|backend| backend.flags |= ACCEPT);
         }
@@ -113,6 +136,11 @@ fn check_sources(old: &Tables, desired: &Desired) -> Result<(), LayoutError> {
         };
         return Err(LayoutError::PortsChanged { before: range(before), after: range(after) });
     }
+    let direct = old.rings.values().any(|spec| spec.slots.is_some());
+    let seed = |s: lb_common::settings::Settings| (s.seed0, s.seed1);
+    if direct && seed(before) != (0, 0) && seed(before) != seed(after) {
+        return Err(LayoutError::SeedChanged);
+    }
     let in_use = usize::from(before.sources_v4) + usize::from(before.sources_v6);
     let mut pairs = old.sources.iter().take(in_use).enumerate();
     let moved = pairs.find(|(number, source)| desired.sources.get(*number) != Some(source));
@@ -120,16 +148,76 @@ fn check_sources(old: &Tables, desired: &Desired) -> Result<(), LayoutError> {
 }
 
 fn gone(backend: &Backend) -> Backend {
-    Backend { flags: PRESENT, ..*backend }
+    Backend { flags: backend.flags & (PRESENT | DIRECT), ..*backend }
 }
 
-fn entry(backend: &DesiredBackend, service: u32, first_peer: u32) -> Backend {
+/// The numbers of the backends of a service that have been down for too long. None while no other
+/// one is up: nobody could take the connections.
+pub(super) fn dead(
+    service: &DesiredService,
+    health: &Health,
+    now: u32,
+    number: impl Fn(Endpoint) -> Option<u32>,
+) -> BTreeSet<u32> {
+    let Some(limit) = service.dead_ticks.filter(|_| service.checked) else {
+        return BTreeSet::new();
+    };
+    let known = || {
+        let open = service.backends.iter();
+        open.filter_map(|backend| Some((number(backend.endpoint)?, backend)))
+    };
+    let takes =
+        |(id, backend): (u32, &DesiredBackend)| !backend.drained && health.of(id) == Standing::Up;
+    if !known().any(takes) {
+        return BTreeSet::new();
+    }
+    known().map(|(id, _)| id).filter(|id| health.is_down_for(*id, limit, now)).collect()
+}
+
+/// The slots of the service with this id, whose brokers answer directly.
+///
+/// They begin with the owners that the configuration alone would give them, which every balancer of
+/// a fleet agrees on; health moves only where new flows go.
+fn slots(
+    old: &Tables,
+    new: &Tables,
+    service: u32,
+    spec: &RingSpec,
+    backends: &[(u32, &DesiredBackend)],
+    now: u32,
+) -> Arc<Slots> {
+    let stays = |id| new.backends.get(&id).is_some_and(|backend| backend.flags & FORWARD != 0);
+    let before = old.rings.get(&service).and_then(|spec| Some((spec, spec.slots.as_ref()?)));
+    if let Some((before, slots)) = before
+        && (before.seed, &before.members) == (spec.seed, &spec.members)
+        && old.backends.iter().all(|(id, b)| b.service != service || stays(*id))
+    {
+        return Arc::clone(slots);
+    }
+    let target = ring::build(&spec.members, spec.seed);
+    let slots = before.map_or_else(
+        || {
+            let open = backends.iter().filter(|(_, backend)| !backend.drained);
+            let members: Vec<Member> = open.map(|(id, backend)| member(*id, backend)).collect();
+            Slots::beginning(ring::build(&members, spec.seed)).lead_to(&target, stays, now)
+        },
+        |(_, slots)| slots.lead_to(&target, stays, now),
+    );
+    Arc::new(slots)
+}
+
+fn member(id: u32, backend: &DesiredBackend) -> Member {
+    let Endpoint { address, port } = backend.endpoint;
+    Member { address, port, weight: backend.weight, id }
+}
+
+fn entry(backend: &DesiredBackend, service: u32) -> Backend {
     Backend {
         address: backend.endpoint.address,
         port: backend.endpoint.port.to_be_bytes(),
         flags: PRESENT | FORWARD,
         service,
-        first_peer,
+        first_peer: 0,
         pad: 0,
     }
 }
@@ -140,7 +228,9 @@ fn service_id(
     service: &DesiredService,
 ) -> Result<u32, LayoutError> {
     let limit = sizes::SERVICES as u32;
-    let id = if let Some(known) = old.services.get(&service.key) {
+    // Flows of one way of forwarding make no sense to the other: then it is another service.
+    let same = |known: &&Service| is_direct(known.mode) == is_direct(service.mode);
+    let id = if let Some(known) = old.services.get(&service.key).filter(same) {
         known.id
     } else {
         // The flows of a service that was removed may still be there until its backends are gone.
@@ -196,12 +286,7 @@ fn ring(
     health: &Health,
 ) -> RingSpec {
     let accepting = members::accepting(service, backends, health).into_iter();
-    let mut members: Vec<Member> = accepting
-        .map(|(id, backend)| {
-            let Endpoint { address, port } = backend.endpoint;
-            Member { address, port, weight: backend.weight, id }
-        })
-        .collect();
+    let mut members: Vec<Member> = accepting.map(|(id, backend)| member(id, backend)).collect();
     members.sort_unstable();
-    RingSpec { seed: desired.seed(), members }
+    RingSpec { seed: desired.seed(), members, slots: None }
 }

@@ -33,6 +33,12 @@ impl Health {
         self.0.get(&id).copied().unwrap_or_default()
     }
 
+    /// Whether backend `id` has been down for more than `limit` ticks.
+    #[must_use]
+    pub fn is_down_for(&self, id: u32, limit: u32, now: u32) -> bool {
+        matches!(self.of(id), Standing::Down { since } if ticks::age(now, since) > limit)
+    }
+
     /// Takes note that backend `id` came up or went down at tick `now`. Whether that is news.
     pub fn note(&mut self, id: u32, up: bool, now: u32) -> bool {
         let standing = self.0.entry(id).or_default();
@@ -109,6 +115,8 @@ mod tests {
             checked: true,
             all_down,
             together_ticks: 7,
+            dead_ticks: None,
+            rebase_ticks: 0,
             backends: (0..4).map(backend).collect(),
         }
     }

@@ -8,7 +8,7 @@ use std::{
 use lb_common::{
     backend::{
         Backend, PeerKey, Source,
-        backend_flags::{ACCEPT, FORWARD, PRESENT},
+        backend_flags::{ACCEPT, DIRECT, FORWARD, PRESENT},
     },
     counters::BackendCounters,
     flow::{Flow, FlowKey},
@@ -18,8 +18,11 @@ use lb_common::{
     verdict,
 };
 
-use super::datapath::{Datapath, DatapathError, Edit, SweepReport};
-use crate::ring::tests::shares;
+use super::{
+    datapath::{Datapath, DatapathError, Edit, SweepReport},
+    direct::DirectRings,
+};
+use crate::ring::{tests::shares, transition::SlotSet};
 
 /// The tables.
 #[derive(Clone, Debug, Default)]
@@ -47,7 +50,8 @@ impl Memory {
         for (id, owners) in &self.owners {
             for owner in owners {
                 let backend = self.backends[owner];
-                assert_eq!(backend.flags, PRESENT | FORWARD | ACCEPT, "in ring {id}: {owner}");
+                let needed = PRESENT | FORWARD | ACCEPT;
+                assert_eq!(backend.flags & needed, needed, "in ring {id}: {owner}");
                 assert_eq!(backend.service, *id, "backend {owner}");
             }
         }
@@ -58,6 +62,9 @@ impl Memory {
         }
         for (id, backend) in &self.backends {
             assert!(backend.flags & PRESENT != 0, "backend {id}");
+            if backend.flags & DIRECT != 0 {
+                continue;
+            }
             for number in 0..u32::from(self.settings.sources_v4 + self.settings.sources_v6) {
                 let source = self.sources[&number].address;
                 if source.is_v4() == backend.address.is_v4() {
@@ -112,8 +119,13 @@ impl Datapath for Memory {
                 self.services.remove(key);
                 self.by_id.remove(id);
             }
+            Edit::ClearService { id } => {
+                assert!(self.services.values().all(|service| service.id != *id), "in use: {id}");
+                self.by_id.remove(id);
+            }
             Edit::Purge { backend } => {
-                assert_eq!(self.backends[backend].flags, PRESENT, "it must refuse before");
+                let flags = self.backends[backend].flags;
+                assert_eq!(flags & (FORWARD | ACCEPT), 0, "it must refuse before");
                 self.flows.retain(|_, flow| flow.backend() != *backend);
             }
         }
@@ -131,7 +143,7 @@ impl Datapath for Memory {
         Ok(ids.iter().map(|id| self.counters.get(id).copied().unwrap_or_default()).collect())
     }
 
-    fn sweep(&mut self, _: u32) -> Result<SweepReport, DatapathError> {
+    fn sweep(&mut self, _: u32, _: &DirectRings) -> Result<SweepReport, DatapathError> {
         let mut report = SweepReport { flows: self.flows.len() as u64, ..SweepReport::default() };
         for flow in self.flows.values() {
             *report.open.entry(flow.backend()).or_default() += 1;
@@ -158,6 +170,20 @@ impl Datapath for Memory {
     fn pending_flow(&self, _: &FlowKey) -> Result<Option<Flow>, DatapathError> {
         Ok(None)
     }
+
+    fn learned_flow(&self, _: &FlowKey) -> Result<Option<Flow>, DatapathError> {
+        Ok(None)
+    }
+
+    fn ring(&self, service: u32) -> Result<Option<Box<Ring>>, DatapathError> {
+        Ok(self.rings.get(&service).cloned())
+    }
+
+    fn missed(&self, _: u32) -> SlotSet {
+        SlotSet::default()
+    }
+
+    fn clear_missed(&mut self, _: u32, _: &SlotSet) {}
 }
 
 /// Tables that a test looks into while a controller owns them.
@@ -174,8 +200,8 @@ impl Datapath for Arc<Mutex<Memory>> {
         self.lock().unwrap().backend_counters(ids)
     }
 
-    fn sweep(&mut self, now: u32) -> Result<SweepReport, DatapathError> {
-        self.lock().unwrap().sweep(now)
+    fn sweep(&mut self, now: u32, direct: &DirectRings) -> Result<SweepReport, DatapathError> {
+        self.lock().unwrap().sweep(now, direct)
     }
 
     fn sweep_pending(&mut self, now: u32) -> Result<u64, DatapathError> {
@@ -192,5 +218,21 @@ impl Datapath for Arc<Mutex<Memory>> {
 
     fn pending_flow(&self, key: &FlowKey) -> Result<Option<Flow>, DatapathError> {
         self.lock().unwrap().pending_flow(key)
+    }
+
+    fn learned_flow(&self, key: &FlowKey) -> Result<Option<Flow>, DatapathError> {
+        self.lock().unwrap().learned_flow(key)
+    }
+
+    fn ring(&self, service: u32) -> Result<Option<Box<Ring>>, DatapathError> {
+        self.lock().unwrap().ring(service)
+    }
+
+    fn missed(&self, service: u32) -> SlotSet {
+        self.lock().unwrap().missed(service)
+    }
+
+    fn clear_missed(&mut self, service: u32, slots: &SlotSet) {
+        self.lock().unwrap().clear_missed(service, slots);
     }
 }

@@ -2,11 +2,10 @@
 
 use lb_common::backend::{
     Backend, Source,
-    backend_flags::{FORWARD, PRESENT},
+    backend_flags::{DIRECT, FORWARD, PRESENT},
 };
 
 use super::{datapath::Edit, tables::Tables};
-use crate::ring;
 
 /// How far the record of what the tables hold is trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,9 +52,8 @@ pub fn plan(old: &Tables, new: &Tables, trust: Trust) -> Vec<Edit> {
         }
     }
     for (service, spec) in &new.rings {
-        if changed(old.rings.get(service) == Some(spec)) {
-            let ring = ring::build(&spec.members, spec.seed);
-            edits.push(Edit::PutRing { service: *service, ring });
+        if changed(old.rings.get(service).is_some_and(|old| old.is_same_ring(spec))) {
+            edits.push(Edit::PutRing { service: *service, ring: spec.ring() });
         }
     }
     for (key, service) in &new.services {
@@ -71,6 +69,11 @@ fn removals(old: &Tables, new: &Tables, edits: &mut Vec<Edit>) {
     for (key, service) in old.services.iter().filter(|(key, _)| !new.services.contains_key(key)) {
         edits.push(Edit::RemoveService { key: *key, id: service.id });
     }
+    for (key, service) in &old.services {
+        if new.services.get(key).is_some_and(|new| new.id != service.id) {
+            edits.push(Edit::ClearService { id: service.id });
+        }
+    }
     for service in old.rings.keys().filter(|service| !new.rings.contains_key(service)) {
         edits.push(Edit::RemoveRing { service: *service });
     }
@@ -83,7 +86,7 @@ fn removals(old: &Tables, new: &Tables, edits: &mut Vec<Edit>) {
     // way, but only once after a series of purges.
     let removed = || old.backends.iter().filter(|(id, _)| !new.backends.contains_key(id));
     for (id, before) in removed().filter(|(_, before)| before.flags & FORWARD != 0) {
-        let backend = Backend { flags: PRESENT, ..*before };
+        let backend = Backend { flags: before.flags & (PRESENT | DIRECT), ..*before };
         edits.push(Edit::PutBackend { id: *id, backend });
     }
     edits.extend(removed().map(|(id, _)| Edit::Purge { backend: *id }));

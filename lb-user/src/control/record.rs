@@ -8,7 +8,7 @@ use std::{
 use lb_common::{
     backend::{
         Backend,
-        backend_flags::{FORWARD, PRESENT},
+        backend_flags::{DIRECT, FORWARD, PRESENT},
     },
     hash::Seed,
     service::{Service, mode},
@@ -24,7 +24,7 @@ use super::{
 };
 
 /// The version of this shape; raised when an older controller could not read it correctly.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Everything that outlives a controller.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,13 +47,21 @@ pub struct TablesRecord {
     first_port: u16,
     ports: u16,
     sources: Vec<IpAddr>,
-    services: BTreeMap<u32, SocketAddr>,
+    services: BTreeMap<u32, ServiceRecord>,
     backends: BTreeMap<u32, BackendRecord>,
     /// The first peer of each broker.
     brokers: BTreeMap<SocketAddr, u32>,
     next_service: u32,
     next_backend: u32,
     next_broker: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ServiceRecord {
+    address: SocketAddr,
+    /// Whether its brokers answer directly.
+    direct: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,7 +105,8 @@ impl TablesRecord {
         };
         let service = |service: &Service| {
             let port = u16::from_be_bytes(service.key.port);
-            (service.id, SocketAddr::new(service.key.vip.into(), port))
+            let address = SocketAddr::new(service.key.vip.into(), port);
+            (service.id, ServiceRecord { address, direct: mode::is_direct(service.mode) })
         };
         Self {
             first_port: settings.first_port,
@@ -134,10 +143,11 @@ impl TablesRecord {
                 ..Settings::default()
             });
         }
-        for (id, address) in &self.services {
+        for (id, ServiceRecord { address, direct }) in &self.services {
             let key = service_key(*address);
-            let service =
-                Service { key, id: *id, idle_ticks: 0, mode: mode::NAT, flags: 0, pad: [0; 6] };
+            // Which of the direct ones does not matter: it is written again.
+            let mode = if *direct { mode::DSR } else { mode::NAT };
+            let service = Service { key, id: *id, idle_ticks: 0, mode, flags: 0, pad: [0; 6] };
             tables.services.insert(key, service);
         }
         for (broker, first_peer) in &self.brokers {
@@ -149,10 +159,13 @@ impl TablesRecord {
         let mut health = Health::default();
         for (id, record) in &self.backends {
             let broker = Endpoint::from(record.broker);
+            let direct = self.services.get(&record.service).is_some_and(|service| service.direct);
             let backend = Backend {
                 address: broker.address,
                 port: broker.port.to_be_bytes(),
-                flags: if record.gone { PRESENT } else { PRESENT | FORWARD },
+                flags: PRESENT
+                    | if record.gone { 0 } else { FORWARD }
+                    | if direct { DIRECT } else { 0 },
                 service: record.service,
                 first_peer: self.brokers.get(&record.broker).copied().unwrap_or_default(),
                 pad: 0,

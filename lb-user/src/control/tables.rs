@@ -1,18 +1,22 @@
 //! What the tables of the data plane hold, as far as the controller writes them.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use lb_common::{
     addr::Addr,
     backend::{Backend, PeerKey, backend_flags::FORWARD},
     hash::Seed,
+    ring::Ring,
     service::{Service, ServiceKey},
     settings::Settings,
     ticks,
 };
 
 use super::{datapath::Edit, desired::Endpoint};
-use crate::ring::Member;
+use crate::ring::{self, Member, transition::Slots};
 
 /// The contents of the tables, and which numbers are taken.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -36,12 +40,34 @@ pub struct Tables {
 }
 
 /// What a ring is made of.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct RingSpec {
     /// Key of the permutations.
     pub seed: Seed,
     /// The backends that take new connections, sorted.
     pub members: Vec<Member>,
+    /// The slots of a service whose brokers answer directly: they depend on those before.
+    pub slots: Option<Arc<Slots>>,
+}
+
+impl RingSpec {
+    /// The ring itself.
+    #[must_use]
+    pub fn ring(&self) -> Box<Ring> {
+        let built = || ring::build(&self.members, self.seed);
+        self.slots.as_ref().map_or_else(built, |slots| Box::new(*slots.ring()))
+    }
+
+    /// Whether `other` is the same ring. The slots may have been in transition for another time.
+    #[must_use]
+    pub fn is_same_ring(&self, other: &Self) -> bool {
+        let slots = |spec: &Self| spec.slots.clone();
+        (self.seed, &self.members) == (other.seed, &other.members)
+            && match (slots(self), slots(other)) {
+                (Some(mine), Some(others)) => mine.ring() == others.ring(),
+                (mine, others) => mine.is_none() && others.is_none(),
+            }
+    }
 }
 
 /// The peer numbers of a broker.
@@ -157,8 +183,22 @@ impl Tables {
             Edit::RemoveService { key, .. } => {
                 self.services.remove(key);
             }
-            Edit::Purge { .. } => {}
+            Edit::Purge { .. } | Edit::ClearService { .. } => {}
         }
+    }
+
+    /// These tables, as they can be reached from `now`: where brokers answer directly, flows that
+    /// were led elsewhere meanwhile stay there.
+    #[must_use]
+    pub fn reached_from(&self, now: &Self, tick: u32) -> Self {
+        let mut reached = self.clone();
+        for (service, spec) in &mut reached.rings {
+            let there = now.rings.get(service).and_then(|spec| spec.slots.as_ref());
+            let (Some(slots), Some(there)) = (&mut spec.slots, there) else { continue };
+            let stays = |id| self.backends.get(&id).is_some_and(|b| b.flags & FORWARD != 0);
+            *slots = Arc::new(there.lead_to(slots.ring(), stays, tick));
+        }
+        reached
     }
 
     /// The tables without what waits for its removal at tick `now`: backends that were removed,

@@ -14,7 +14,13 @@ use super::{
     sweep::{self, Claim, PortState, Stage},
     table::Table,
 };
-use crate::control::datapath::{DatapathError, SweepReport};
+use crate::{
+    control::{
+        datapath::{DatapathError, SweepReport},
+        direct::DirectRings,
+    },
+    ring::transition::SlotSet,
+};
 
 /// A table of flows, as far as it is collected.
 pub(super) trait Entries {
@@ -41,13 +47,15 @@ impl Entries for Table<FlowKey, Flow> {
     }
 }
 
-/// The two tables that flows lie in.
+/// The tables that flows lie in.
 #[derive(Debug)]
 pub(super) struct FlowTables<'a, T> {
     /// Handshakes under way.
     pub pending: &'a T,
     /// Connections.
     pub flows: &'a T,
+    /// Connections of backends that their slots are leaving.
+    pub learned: &'a T,
 }
 
 /// A purge needs a second pass if a packet was removing an entry during the first; a third, never.
@@ -61,17 +69,34 @@ struct Pass {
     expired: BTreeMap<u32, u64>,
 }
 
-/// One pass over both tables and all ports.
+/// What is noted of the entries that are left.
+#[derive(Debug, Default)]
+struct Notes {
+    /// Source ports that they name.
+    named: Named,
+    /// Slots that they fall into, by service, where brokers answer directly.
+    occupied: BTreeMap<u32, SlotSet>,
+}
+
+/// One pass over the tables and all ports.
 pub(super) fn everything(
     tables: &FlowTables<'_, impl Entries>,
     known: &Known,
     suspects: &mut Suspects,
+    direct: &DirectRings,
     now: u32,
 ) -> Result<SweepReport, DatapathError> {
-    let mut named = Named::default();
-    let handshakes = pass(tables.pending, known, Stage::Handshake, now, Some(&mut named))?;
+    let mut notes = Notes::default();
+    let mut over = |table, stage| pass(table, known, stage, now, Some((&mut notes, direct)));
+    let handshakes = over(tables.pending, Stage::Handshake)?;
     // After the handshakes: a flow that is promoted meanwhile is found in the second table.
-    let connections = pass(tables.flows, known, Stage::Connection, now, Some(&mut named))?;
+    let mut connections = over(tables.flows, Stage::Connection)?;
+    let learned = over(tables.learned, Stage::Learned)?;
+    connections.left += learned.left;
+    for (id, open) in learned.open {
+        *connections.open.entry(id).or_default() += open;
+    }
+    let Notes { named, occupied } = notes;
     let mut next = Suspects::default();
     let found: u64 = known
         .ports
@@ -90,6 +115,7 @@ pub(super) fn everything(
         pending: handshakes.left,
         expired: connections.expired,
         open: connections.open,
+        occupied,
     })
 }
 
@@ -107,31 +133,61 @@ fn pass(
     known: &Known,
     stage: Stage,
     now: u32,
-    mut named: Option<&mut Named>,
+    mut notes: Option<(&mut Notes, &DirectRings)>,
 ) -> Result<Pass, DatapathError> {
     let mut pass = Pass::default();
     let mut gone = Gone::new(table, known, stage, now);
     table.visit(|keys, flows| {
         for (key, flow) in keys.iter().zip(flows) {
             let place = known.place(flow);
-            let over = sweep::is_over(flow, now, known.settings.closed_ticks);
+            let over = if known.is_direct(flow) {
+                sweep::is_direct_over(flow, stage, now, known.settings.pending_ticks)
+            } else {
+                sweep::is_over(flow, now, known.settings.closed_ticks)
+            };
             if over && gone.add(key, flow, place) {
                 if !flow.is_closed() {
                     *pass.expired.entry(flow.backend()).or_default() += 1;
                 }
                 continue;
             }
+            if let Some((notes, direct)) = &mut notes
+                && !notes.keep(key, flow, stage, place, direct)
+            {
+                gone.add(key, flow, None);
+                continue;
+            }
             pass.left += 1;
             if !flow.is_closed() {
                 *pass.open.entry(flow.backend()).or_default() += 1;
-            }
-            if let (Some(named), Some((peer, index))) = (named.as_deref_mut(), place) {
-                named.note(peer, index);
             }
         }
         gone.remove()
     })?;
     Ok(pass)
+}
+
+impl Notes {
+    /// Notes an entry; false if it need not stay, because the ring says the same.
+    fn keep(
+        &mut self,
+        key: &FlowKey,
+        flow: &Flow,
+        stage: Stage,
+        place: Option<(u32, usize)>,
+        direct: &DirectRings,
+    ) -> bool {
+        if let Some((peer, index)) = place {
+            self.named.note(peer, index);
+        }
+        let Some((number, slot)) = direct.place(key) else { return true };
+        let stable = slot.base() == slot.current();
+        if stable && slot.base() == flow.backend() && stage != Stage::Handshake {
+            return false;
+        }
+        self.occupied.entry(key.service).or_default().insert(number);
+        true
+    }
 }
 
 /// Removes every entry of `backend` and lets its ports rest.
@@ -179,7 +235,12 @@ fn remove_all(
     now: u32,
 ) -> Result<u64, DatapathError> {
     let mut left = 0;
-    for (table, stage) in [(tables.pending, Stage::Handshake), (tables.flows, Stage::Connection)] {
+    let all = [
+        (tables.pending, Stage::Handshake),
+        (tables.flows, Stage::Connection),
+        (tables.learned, Stage::Learned),
+    ];
+    for (table, stage) in all {
         let mut gone = Gone::new(table, known, stage, now);
         table.visit(|keys, flows| {
             for (key, flow) in keys.iter().zip(flows).filter(|(_, flow)| flow.backend() == backend)

@@ -1,11 +1,5 @@
 //! Changes of the tables, as the controller plans them.
 
-use std::{
-    io,
-    os::fd::{AsFd, AsRawFd},
-};
-
-use aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_ARRAY;
 use lb_common::{
     backend::Backend,
     counters::BackendCounters,
@@ -16,15 +10,14 @@ use lb_common::{
     verdict,
 };
 
-use super::{
-    Xdp, collect,
-    known::Known,
-    peers,
-    settling::Settling,
-    sys::{self, Shape},
-    tables::Tables,
+use super::{Xdp, collect, known::Known, peers, rings, settling::Settling, tables::Tables};
+use crate::{
+    control::{
+        datapath::{Datapath, DatapathError, Edit, SweepReport},
+        direct::DirectRings,
+    },
+    ring::transition::SlotSet,
 };
-use crate::control::datapath::{Datapath, DatapathError, Edit, SweepReport};
 
 impl Datapath for Xdp {
     fn apply(&mut self, edit: &Edit) -> Result<(), DatapathError> {
@@ -41,10 +34,15 @@ impl Datapath for Xdp {
             }
             Edit::PutPeer { key, peer } => peers::put(tables, known, pins, key, *peer),
             Edit::RemovePeer { key, peer } => peers::remove(tables, known, pins, key, *peer),
-            Edit::PutRing { service, ring } => put_ring(tables, *service, ring),
-            Edit::RemoveRing { service } => tables.rings.remove(service),
+            Edit::PutRing { service, ring } => rings::put(tables, pins, *service, ring),
+            Edit::RemoveRing { service } => rings::remove(tables, pins, *service),
             Edit::PutService(service) => put_service(tables, service),
             Edit::RemoveService { key, id } => remove_service(tables, settling, key, *id),
+            Edit::ClearService { id } => {
+                // As when it is removed.
+                settling.wait()?;
+                tables.service_by_id.zero(id)
+            }
             Edit::Purge { backend } => {
                 settling.begin();
                 let settle = || settling.wait();
@@ -78,8 +76,8 @@ impl Datapath for Xdp {
         ids.iter().map(sum).collect()
     }
 
-    fn sweep(&mut self, now: u32) -> Result<SweepReport, DatapathError> {
-        collect::everything(&self.tables.of_flows(), &self.known, &mut self.suspects, now)
+    fn sweep(&mut self, now: u32, direct: &DirectRings) -> Result<SweepReport, DatapathError> {
+        collect::everything(&self.tables.of_flows(), &self.known, &mut self.suspects, direct, now)
     }
 
     fn sweep_pending(&mut self, now: u32) -> Result<u64, DatapathError> {
@@ -87,10 +85,13 @@ impl Datapath for Xdp {
     }
 
     fn flows(&self, visit: &mut dyn FnMut(&FlowKey, &Flow)) -> Result<(), DatapathError> {
-        self.tables.flows.visit(|keys, flows| {
-            keys.iter().zip(flows).for_each(|(key, flow)| visit(key, flow));
-            Ok(())
-        })
+        for table in [&self.tables.flows, &self.tables.learned] {
+            table.visit(|keys, flows| {
+                keys.iter().zip(flows).for_each(|(key, flow)| visit(key, flow));
+                Ok(())
+            })?;
+        }
+        Ok(())
     }
 
     fn flow(&self, key: &FlowKey) -> Result<Option<Flow>, DatapathError> {
@@ -99,6 +100,22 @@ impl Datapath for Xdp {
 
     fn pending_flow(&self, key: &FlowKey) -> Result<Option<Flow>, DatapathError> {
         self.tables.pending.get(key)
+    }
+
+    fn learned_flow(&self, key: &FlowKey) -> Result<Option<Flow>, DatapathError> {
+        self.tables.learned.get(key)
+    }
+
+    fn ring(&self, service: u32) -> Result<Option<Box<Ring>>, DatapathError> {
+        rings::read(&self.tables, &self.pins, service)
+    }
+
+    fn missed(&self, service: u32) -> SlotSet {
+        self.tables.missed.of(service)
+    }
+
+    fn clear_missed(&mut self, service: u32, slots: &SlotSet) {
+        self.tables.missed.clear(service, slots);
     }
 }
 
@@ -139,29 +156,6 @@ fn clear_backend(tables: &Tables, known: &mut Known, id: u32) -> Result<(), Data
     tables.backends.zero(&id)?;
     known.backends.remove(&id);
     tables.backend_counters.clear(id)
-}
-
-/// A ring is never edited: a new one takes the place of the old one in one pointer swap, and the
-/// kernel returns when no packet is under way on the old one any more.
-fn put_ring(tables: &Tables, service: u32, ring: &Ring) -> Result<(), DatapathError> {
-    const SHAPE: Shape = Shape {
-        kind: BPF_MAP_TYPE_ARRAY as u32,
-        key_bytes: size_of::<u32>() as u32,
-        value_bytes: size_of::<Ring>() as u32,
-        entries: 1,
-        flags: 0,
-    };
-    let filled = || -> io::Result<_> {
-        let map = sys::create_map("RINGS.inner", &SHAPE, None)?;
-        let only = 0u32;
-        // SAFETY: the map was made with keys and values of these sizes.
-        unsafe { sys::update(map.as_fd(), &raw const only, &raw const *ring) }?;
-        Ok(map)
-    };
-    let map = filled().map_err(|error| {
-        tables.rings.error(format!("make the ring of service {service}"), error)
-    })?;
-    tables.rings.put(&service, &map.as_raw_fd().cast_unsigned())
 }
 
 fn put_service(tables: &Tables, service: &Service) -> Result<(), DatapathError> {

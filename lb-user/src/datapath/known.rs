@@ -44,9 +44,18 @@ impl Known {
         Ok(Self { settings, backends, ports, ports_per_table })
     }
 
-    /// Where the port of a flow lies: peer and index.
+    /// Whether the flow is of a backend that answers directly.
+    pub(super) fn is_direct(&self, flow: &Flow) -> bool {
+        let backend = self.backends.get(&flow.backend());
+        backend.is_some_and(|backend| backend.flags & backend_flags::DIRECT != 0)
+    }
+
+    /// Where the port of a flow lies: peer and index; `None` if it has none.
     pub(super) fn place(&self, flow: &Flow) -> Option<(u32, usize)> {
         let backend = self.backends.get(&flow.backend())?;
+        if backend.flags & backend_flags::DIRECT != 0 {
+            return None;
+        }
         let port = u16::from_be_bytes(flow.nat_port);
         let index = port.checked_sub(self.settings.first_port)?;
         Some((backend.first_peer + u32::from(flow.source), usize::from(index)))

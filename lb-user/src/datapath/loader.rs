@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 
 use aya::{Ebpf, EbpfLoader, programs::Xdp};
-use aya_obj::{Object, generated::bpf_map_type::BPF_MAP_TYPE_ARRAY_OF_MAPS};
+use aya_obj::Object;
 use lb_common::{
     backend::MAX_SOURCES,
     layout::{maps, sizes},
@@ -124,28 +124,13 @@ fn compare(pins: &Pins, limits: &Limits) -> Result<(), StartError> {
 }
 
 /// Makes the map of the tables of source ports, unless it is pinned.
-///
-/// Not left to aya, because the kernel asks that every inner map be as large as the example it was
-/// made with, and only the configuration says how large. (It need not be with `BPF_F_INNER_MAP`,
-/// but then every look-up is a function call in place of an inlined one.)
 fn create_ports(pins: &Pins, peers: u32, ports: u32) -> Result<(), StartError> {
     let path = pins.map(maps::PORTS);
     if path.exists() {
         return Ok(());
     }
-    let shape = Shape {
-        kind: BPF_MAP_TYPE_ARRAY_OF_MAPS as u32,
-        key_bytes: size_of::<u32>() as u32,
-        value_bytes: size_of::<u32>() as u32,
-        entries: peers,
-        flags: 0,
-    };
-    let made = || {
-        let example = sys::create_map("PORTS.inner", &ports::shape(ports), None)?;
-        let map = sys::create_map(maps::PORTS, &shape, Some(example.as_fd()))?;
-        sys::pin(map.as_fd(), &path)
-    };
-    made().map_err(|error| StartError::file("make the map for", &path, error))
+    ports::pin_map(&path, peers, ports)
+        .map_err(|error| StartError::file("make the map for", &path, error))
 }
 
 // The sizes that the object is built with are those of the default configuration.

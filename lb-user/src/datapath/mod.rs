@@ -25,12 +25,15 @@ mod known;
 mod layout;
 mod loader;
 mod lock;
+mod mapped;
+mod missed;
 mod object;
 mod orphans;
 mod packet_log;
 mod peers;
 mod pins;
 mod ports;
+mod rings;
 mod settling;
 mod sweep;
 mod sys;
@@ -46,6 +49,7 @@ pub use bpffs::{bpffs_mount_point, is_on_bpffs};
 pub use error::StartError;
 pub use interface::{Attached, AttachedMode};
 pub use packet_log::PacketLog;
+pub use ports::pin_map as pin_map_of_ports;
 
 use self::{
     known::Known, lock::Lock, orphans::Suspects, pins::Pins, settling::Settling, tables::Tables,

@@ -4,6 +4,7 @@
 //! PIN_DIR/layout         version of all below
 //! PIN_DIR/maps/NAME      the tables
 //! PIN_DIR/ports/PEER     the table of source ports of a peer
+//! PIN_DIR/rings/SERVICE  the ring of a service
 //! PIN_DIR/links/IFNAME   the program's attachment to an interface
 //! ```
 
@@ -50,6 +51,19 @@ impl Pins {
         self.ports().join(peer.to_string())
     }
 
+    pub(super) fn rings(&self) -> PathBuf {
+        self.root.join("rings")
+    }
+
+    pub(super) fn ring(&self, service: u32) -> PathBuf {
+        self.rings().join(service.to_string())
+    }
+
+    /// The ring that is about to take the place of another.
+    pub(super) fn next_ring(&self, service: u32) -> PathBuf {
+        self.rings().join(format!("{service}-next"))
+    }
+
     pub(super) fn links(&self) -> PathBuf {
         self.root.join("links")
     }
@@ -70,7 +84,7 @@ impl Pins {
 
     /// Whether anything is pinned.
     pub(super) fn any(&self) -> Result<bool, StartError> {
-        let in_directories = [self.maps(), self.ports(), self.links()];
+        let in_directories = [self.maps(), self.ports(), self.rings(), self.links()];
         for directory in in_directories {
             if !list(&directory)?.is_empty() {
                 return Ok(true);
@@ -80,7 +94,8 @@ impl Pins {
     }
 
     pub(super) fn make_directories(&self) -> Result<(), StartError> {
-        for directory in [self.root.clone(), self.maps(), self.ports(), self.links()] {
+        let directories = [self.maps(), self.ports(), self.rings(), self.links()];
+        for directory in [vec![self.root.clone()], directories.to_vec()].concat() {
             fs::create_dir_all(&directory)
                 .map_err(|source| StartError::file("make directory", &directory, source))?;
         }
@@ -92,7 +107,7 @@ impl Pins {
         for name in list(&self.links())? {
             remove_link(&self.links().join(name))?;
         }
-        for directory in [self.links(), self.ports(), self.maps()] {
+        for directory in [self.links(), self.rings(), self.ports(), self.maps()] {
             for name in list(&directory)? {
                 remove(&directory.join(name))?;
             }

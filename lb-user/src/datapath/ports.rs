@@ -4,16 +4,19 @@
 use std::{
     io,
     ops::Deref,
-    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
-    ptr::{self, NonNull},
-    slice,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::Path,
 };
 
-use aya_obj::generated::{BPF_F_MMAPABLE, bpf_map_type::BPF_MAP_TYPE_ARRAY};
-use lb_common::port::Port;
+use aya_obj::generated::{
+    BPF_F_MMAPABLE,
+    bpf_map_type::{BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_ARRAY_OF_MAPS},
+};
+use lb_common::{layout::maps, port::Port};
 
 use super::{
     StartError,
+    mapped::Mapped,
     pins::{self, Pins},
     sys::{self, Shape},
 };
@@ -29,19 +32,28 @@ pub(super) const fn shape(ports: u32) -> Shape {
     }
 }
 
-/// The source ports of a peer.
-#[derive(Debug)]
-pub(super) struct PortTable {
-    fd: OwnedFd,
-    memory: NonNull<Port>,
-    ports: usize,
+/// Makes the map of the tables of `ports` source ports of `peers` peers, and pins it at `path`.
+///
+/// Not left to aya, because the kernel asks that every inner map be like the example that the map was
+/// made with. Only the configuration says how large that is. (It need not be as large with
+/// `BPF_F_INNER_MAP`, but then every look-up is a function call in place of an inlined one.) And to
+/// Linux 6.1 a map of structs that BTF describes is not like one that nothing describes.
+pub fn pin_map(path: &Path, peers: u32, ports: u32) -> io::Result<()> {
+    let outer = Shape {
+        kind: BPF_MAP_TYPE_ARRAY_OF_MAPS as u32,
+        key_bytes: size_of::<u32>() as u32,
+        value_bytes: size_of::<u32>() as u32,
+        entries: peers,
+        flags: 0,
+    };
+    let example = sys::create_map("PORTS.inner", &shape(ports), None)?;
+    let map = sys::create_map(maps::PORTS, &outer, Some(example.as_fd()))?;
+    sys::pin(map.as_fd(), path)
 }
 
-// SAFETY: the memory belongs to this value alone as far as its release goes, and `Port` is made of
-// atomic words, which any thread may use.
-unsafe impl Send for PortTable {}
-// SAFETY: as above; `&PortTable` gives out only `&[Port]`.
-unsafe impl Sync for PortTable {}
+/// The source ports of a peer.
+#[derive(Debug)]
+pub(super) struct PortTable(Mapped<Port>);
 
 impl PortTable {
     /// Opens the pinned table of `peer`.
@@ -98,27 +110,11 @@ impl PortTable {
 
     /// `fd` must be a map of the shape [`shape`]`(ports)`.
     fn map(fd: OwnedFd, ports: u32) -> io::Result<Self> {
-        let ports = ports as usize;
-        // SAFETY: a new mapping at an address that the kernel chooses touches no memory of ours.
-        let memory = unsafe {
-            libc::mmap(
-                ptr::null_mut(),
-                ports * size_of::<Port>(),
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED,
-                fd.as_raw_fd(),
-                0,
-            )
-        };
-        if memory == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        let memory = NonNull::new(memory.cast()).ok_or(io::ErrorKind::AddrNotAvailable)?;
-        Ok(Self { fd, memory, ports })
+        Mapped::new(fd, ports as usize).map(Self)
     }
 
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+        self.0.fd()
     }
 }
 
@@ -126,16 +122,6 @@ impl Deref for PortTable {
     type Target = [Port];
 
     fn deref(&self) -> &[Port] {
-        // SAFETY: the mapping is page-aligned, holds `ports` values of 32 bytes (the shape was
-        // compared), and lives as long as `self`. All zero is a port, and whoever else writes
-        // (the XDP program) does so through the same atomic words.
-        unsafe { slice::from_raw_parts(self.memory.as_ptr(), self.ports) }
-    }
-}
-
-impl Drop for PortTable {
-    fn drop(&mut self) {
-        // SAFETY: the mapping that `map` made, of this length; no reference outlives `self`.
-        unsafe { libc::munmap(self.memory.as_ptr().cast(), self.ports * size_of::<Port>()) };
+        &self.0
     }
 }

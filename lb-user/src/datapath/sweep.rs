@@ -14,12 +14,24 @@ pub(super) enum Stage {
     Handshake,
     /// The connection table.
     Connection,
+    /// The table of learned connections.
+    Learned,
 }
 
 /// Whether the time of `flow` is over at tick `now`.
 pub(super) fn is_over(flow: &Flow, now: u32, closed_ticks: u32) -> bool {
     let idle = if flow.is_closed() { closed_ticks.min(flow.idle_ticks) } else { flow.idle_ticks };
     ticks::age(now, flow.last_seen) > idle
+}
+
+/// What a packet may take for alive because its clock is behind; ticks.
+const CLOCKS: u32 = 2;
+
+/// Whether the time of a `flow` of a backend that answers directly is over at tick `now`. Packets
+/// count it as absent a little earlier: nobody is using an entry while it is removed.
+pub(super) fn is_direct_over(flow: &Flow, stage: Stage, now: u32, pending_ticks: u32) -> bool {
+    let idle = if stage == Stage::Handshake { pending_ticks } else { flow.idle_ticks };
+    ticks::age(now, flow.last_seen) > idle.saturating_add(CLOCKS)
 }
 
 /// What a port says about the entry that names it.

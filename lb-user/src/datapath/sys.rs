@@ -154,6 +154,13 @@ pub(super) fn shape(map: BorrowedFd<'_>) -> io::Result<Shape> {
     })
 }
 
+/// The kernel's number of a map.
+pub(super) fn map_id(map: BorrowedFd<'_>) -> io::Result<u32> {
+    // SAFETY: a struct of integers.
+    let info: bpf_map_info = unsafe { info(map) }?;
+    Ok(info.id)
+}
+
 /// The index of the interface that an XDP link is attached to; 0 if the interface is gone.
 pub(super) fn link_interface(link: BorrowedFd<'_>) -> io::Result<u32> {
     // SAFETY: a struct of integers and a union of structs of integers.

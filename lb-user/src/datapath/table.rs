@@ -41,6 +41,10 @@ impl<K: Pod + Debug, V: Pod> Table<K, V> {
         Ok(Self { name, fd, types: PhantomData })
     }
 
+    pub(super) fn into_fd(self) -> OwnedFd {
+        self.fd
+    }
+
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }

@@ -12,6 +12,7 @@ use lb_common::{
 use super::{
     StartError,
     collect::FlowTables,
+    missed::Missed,
     pins::Pins,
     table::{PerCpuTable, Table},
 };
@@ -33,6 +34,8 @@ pub(super) struct Tables {
     pub ports: Table<u32, u32>,
     pub pending: Table<FlowKey, Flow>,
     pub flows: Table<FlowKey, Flow>,
+    pub learned: Table<FlowKey, Flow>,
+    pub missed: Missed,
     pub verdicts: PerCpuTable<u64>,
     pub backend_counters: PerCpuTable<BackendCounters>,
 }
@@ -51,6 +54,8 @@ impl Tables {
             ports: Table::open(pins, maps::PORTS)?,
             pending: Table::open(pins, maps::PENDING)?,
             flows: Table::open(pins, maps::FLOWS)?,
+            learned: Table::open(pins, maps::LEARNED)?,
+            missed: Missed::open(pins)?,
             verdicts: PerCpuTable::open(pins, maps::VERDICTS)?,
             backend_counters: PerCpuTable::open(pins, maps::BACKEND_COUNTERS)?,
         })
@@ -63,8 +68,8 @@ impl Tables {
         self.generation.put(&0, &generation.wrapping_add(1))
     }
 
-    /// The two that flows lie in.
+    /// Those that flows lie in.
     pub(super) const fn of_flows(&self) -> FlowTables<'_, Table<FlowKey, Flow>> {
-        FlowTables { pending: &self.pending, flows: &self.flows }
+        FlowTables { pending: &self.pending, flows: &self.flows, learned: &self.learned }
     }
 }

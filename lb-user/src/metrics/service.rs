@@ -1,7 +1,7 @@
 //! The services. What they carry is the sum over their backends, and is not repeated here.
 
 use super::metric::{Metric, Values};
-use crate::{config::model::Mode, control::report::ServiceState};
+use crate::control::report::ServiceState;
 
 pub(super) const METRICS: &[Metric] = &[
     Metric::gauge(
@@ -10,9 +10,7 @@ pub(super) const METRICS: &[Metric] = &[
         "A service: where clients connect to, how packets are forwarded, how brokers are checked; \
          always 1.",
         Values::OfServices(|service, samples| {
-            let mode = match service.mode {
-                Mode::Nat => "nat",
-            };
+            let mode = service.mode.name();
             let (vip, port) = (service.vip.to_string(), service.port.to_string());
             samples.put(&[&vip, &port, mode, &service.check], 1_u64);
         }),

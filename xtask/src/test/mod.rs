@@ -4,6 +4,7 @@
 //! `sudo` if need be, and one at a time, because two cores cannot carry two fleets of clients.
 
 mod binaries;
+mod kernels;
 mod outcome;
 
 use std::{
@@ -13,7 +14,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use self::outcome::Outcome;
+use self::{binaries::Binary, outcome::Outcome};
 use crate::{build_ebpf, packages, privilege::Privilege, sources, workspace};
 
 /// Options of `test`.
@@ -25,8 +26,20 @@ pub struct Options {
     /// Test the XDP program that is checked in, without building it afresh.
     #[arg(long)]
     checked_in_object: bool,
-    /// Only tests whose name contains this.
+    /// Also play the golden conversations on the kernels of Debian 12 and 13, in emulated machines;
+    /// `--kernels=only` does nothing else.
+    #[arg(long, value_name = "WHEN", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "also")]
+    kernels: Option<OtherKernels>,
+    /// Only tests whose name contains this; other kernels play all conversations.
     filter: Option<String>,
+}
+
+/// Whether the other tests run too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum OtherKernels {
+    Also,
+    Only,
 }
 
 pub fn run(options: &Options) -> Result<()> {
@@ -40,27 +53,55 @@ pub fn run(options: &Options) -> Result<()> {
              hint: cargo xtask build-ebpf, then commit lb-ebpf/object"
         );
     }
-    let missing = packages::provide(packages::FOR_TESTS, privilege, !options.no_install)?;
+    let kernels = match options.kernels {
+        Some(_) => kernels::prepare(&root, privilege, !options.no_install)?,
+        None => Vec::new(),
+    };
     let objects = fresh_objects(&root, options, privilege, &mut total)?;
     let environment = Environment { objects, program: root.join("target/debug/mqlb") };
-    binaries::build_program(&environment)?;
+    // The guest is built with them, and shares what it is made of.
     let binaries = binaries::build_tests(&environment)?;
-
-    for binary in binaries.iter().filter(|binary| !binary.needs_root()) {
-        total.add(binary.run(&environment, Privilege::User, options.filter.as_deref())?);
+    if options.kernels != Some(OtherKernels::Only) {
+        total.add(run_here(&binaries, &environment, options, privilege)?);
     }
-    if let Some(reason) = no_root_tests(privilege, &missing) {
-        total.skip(format!("tests in network namespaces: {reason}"));
-    } else {
-        for binary in binaries.iter().filter(|binary| binary.has_root_tests()) {
-            total.add(binary.run(&environment, privilege, options.filter.as_deref())?);
-        }
+    if !kernels.is_empty() {
+        let fresh =
+            environment.objects.iter().find(|(variable, _)| *variable == OBJECT_VARIABLES[0]);
+        let object = fresh.map_or_else(
+            || sources::object(&root, sources::PROGRAMS[0]),
+            |(_, object)| object.clone(),
+        );
+        total.add(kernels::run(&kernels, &root.join("target/debug/guest"), &object)?);
     }
     total.report();
     if total.failed > 0 {
         bail!("{} tests failed", total.failed);
     }
     Ok(())
+}
+
+/// Runs the test programs on this machine and its kernel.
+fn run_here(
+    binaries: &[Binary],
+    environment: &Environment,
+    options: &Options,
+    privilege: Privilege,
+) -> Result<Outcome> {
+    let missing = packages::provide(packages::FOR_TESTS, privilege, !options.no_install)?;
+    binaries::build_program(environment)?;
+    let filter = options.filter.as_deref();
+    let mut total = Outcome::default();
+    for binary in binaries.iter().filter(|binary| !binary.needs_root()) {
+        total.add(binary.run(environment, Privilege::User, filter)?);
+    }
+    if let Some(reason) = no_root_tests(privilege, &missing) {
+        total.skip(format!("tests in network namespaces: {reason}"));
+    } else {
+        for binary in binaries.iter().filter(|binary| binary.has_root_tests()) {
+            total.add(binary.run(environment, privilege, filter)?);
+        }
+    }
+    Ok(total)
 }
 
 /// The variables that name other objects than the checked-in ones, in the order of the programs.

@@ -1,5 +1,7 @@
 //! What came of the tests, added up from what the test programs print.
 
+const RESULT: &str = "test result: ";
+
 /// What came of some tests.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
@@ -10,9 +12,14 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Whether it is the last line that a test program prints.
+    pub fn is_result(line: &str) -> bool {
+        line.starts_with(RESULT)
+    }
+
     /// Reads a line that a test program printed.
     pub fn read(&mut self, program: &str, line: &str) {
-        if let Some(counts) = line.strip_prefix("test result: ") {
+        if let Some(counts) = line.strip_prefix(RESULT) {
             self.passed += number_before(counts, " passed");
             self.failed += number_before(counts, " failed");
         } else if let Some(name) =

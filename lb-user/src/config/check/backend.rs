@@ -9,7 +9,7 @@ use super::report::{At, Checked};
 use crate::config::{
     defaults,
     fault::Fault,
-    model::{Backend, Name, Weight},
+    model::{Backend, Mode, Name, Weight},
     raw,
     rules::{self, Surroundings},
     value,
@@ -20,6 +20,7 @@ use crate::config::{
 pub struct Service<'a> {
     pub vip: Option<IpAddr>,
     pub port: Checked<u16>,
+    pub mode: Checked<Mode>,
     pub around: Surroundings<'a>,
 }
 
@@ -63,11 +64,23 @@ fn backend(at: &At, raw: &raw::Backend, service: Service<'_>) -> Checked<Backend
     });
     // Without a port of the service, the missing one has been reported there.
     let port = match raw.port.as_ref() {
-        Some(text) => at.key("port").accept(value::port(&text.0)),
+        Some(text) => at.key("port").accept(backend_port(&text.0, service)),
         None => service.port,
     };
     let weight = at.defaulted("weight", raw.weight.as_ref(), defaults::WEIGHT, weight);
     Ok(Backend { name: name?, address: address?, port: port?, weight: weight? })
+}
+
+/// A port that is not rewritten is the service's.
+fn backend_port(text: &str, service: Service<'_>) -> Result<u16, Fault> {
+    let port = value::port(text)?;
+    match (service.port, service.mode) {
+        (Ok(own), Ok(mode)) if mode.is_direct() && own != port => Err(Fault::new(
+            format!("{port} is not {own}, the service's port, which this mode does not rewrite"),
+            "let the broker listen on the service's port, or use `mode: nat`",
+        )),
+        _ => Ok(port),
+    }
 }
 
 fn weight(text: &str) -> Result<Weight, Fault> {

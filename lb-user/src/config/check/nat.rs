@@ -15,7 +15,8 @@ use crate::config::{
 };
 
 pub fn nat(at: &At, raw: raw::Nat, services: &[raw::Service]) -> Checked<NatSettings> {
-    let addresses = addresses(&at.key("addresses"), &raw.addresses.unwrap_or_default());
+    let needed = services.is_empty() || services.iter().any(is_nat);
+    let addresses = addresses(&at.key("addresses"), &raw.addresses.unwrap_or_default(), needed);
     let ports = at.defaulted("ports", raw.ports.as_ref(), defaults::NAT_PORTS, value::port_range);
     if let Ok(addresses) = &addresses {
         every_family_has_a_source(&at.key("addresses"), addresses, services);
@@ -27,8 +28,8 @@ pub fn nat(at: &At, raw: raw::Nat, services: &[raw::Service]) -> Checked<NatSett
 }
 
 /// Fails if an address could not be read: then nothing can be said about what is missing.
-fn addresses(at: &At, raw: &[raw::Text]) -> Checked<Vec<IpAddr>> {
-    if raw.is_empty() {
+fn addresses(at: &At, raw: &[raw::Text], needed: bool) -> Checked<Vec<IpAddr>> {
+    if raw.is_empty() && needed {
         return Err(at.reject(Fault::new(
             "there is no source address",
             "list the balancer's own addresses towards the brokers, as in [10.0.0.2]",
@@ -56,7 +57,7 @@ fn addresses(at: &At, raw: &[raw::Text]) -> Checked<Vec<IpAddr>> {
 fn every_family_has_a_source(at: &At, addresses: &[IpAddr], services: &[raw::Service]) {
     let mut reported = Vec::new();
     for service in services {
-        let Some(vip) = vip(service) else { continue };
+        let Some(vip) = vip(service).filter(|_| is_nat(service)) else { continue };
         let family = rules::family(vip);
         let served = addresses.iter().any(|address| address.is_ipv4() == vip.is_ipv4());
         if served || reported.contains(&family) {
@@ -85,6 +86,11 @@ fn clear_of_services(at: &At, ports: PortRange, addresses: &[IpAddr], services: 
             ));
         }
     }
+}
+
+/// Whether the replies of a service pass here: anything but a mode that says otherwise.
+fn is_nat(service: &raw::Service) -> bool {
+    service.mode.as_ref().is_none_or(|mode| mode.0 != "dsr")
 }
 
 fn vip(service: &raw::Service) -> Option<IpAddr> {

@@ -39,7 +39,7 @@ pub fn service(
     let port_hint = "give the port that clients connect to: 1883 for MQTT, 8883 for MQTT over TLS";
     let port = at.required("port", raw.port.as_ref(), port_hint, value::port);
     let mode = at.defaulted("mode", raw.mode.as_ref(), defaults::MODE, |text| {
-        value::choice(text, &[("nat", Mode::Nat)])
+        value::choice(text, &[("nat", Mode::Nat), ("dsr", Mode::Dsr)])
     });
     let idle =
         at.defaulted("idle_timeout", raw.idle_timeout.as_ref(), defaults::IDLE_TIMEOUT, |text| {
@@ -53,8 +53,16 @@ pub fn service(
         let known = [("last_known_good", AllDown::LastKnownGood), ("refuse", AllDown::Refuse)];
         value::choice(text, &known)
     });
+    let dead_after =
+        at.defaulted("dead_after", raw.dead_after.as_ref(), defaults::DEAD_AFTER, |text| {
+            if text == "never" { Ok(None) } else { value::duration(text, TICK).map(Some) }
+        });
+    let rebase_after =
+        at.defaulted("rebase_after", raw.rebase_after.as_ref(), defaults::REBASE_AFTER, |text| {
+            value::duration(text, TICK)
+        });
     let health = health::health(&at.key("health"), raw.health.unwrap_or_default());
-    let own = backend::Service { vip: vip.ok(), port, around };
+    let own = backend::Service { vip: vip.ok(), port, mode, around };
     let backends = backend::backends(&at.key("backends"), &raw.backends.unwrap_or_default(), own);
     occurs_once(at, name.as_ref().ok(), vip.ok(), port.ok(), seen);
     Ok(Service {
@@ -66,6 +74,8 @@ pub fn service(
         no_backend: no_backend?,
         unknown_flow: unknown_flow?,
         all_down: all_down?,
+        dead_after: dead_after?,
+        rebase_after: rebase_after?,
         health: health?,
         backends,
     })

@@ -30,6 +30,13 @@ pub struct Service {
     pub unknown_flow: Refusal,
     /// What happens while every backend fails its health check.
     pub all_down: AllDown,
+    /// How long a backend may be down before its connections are given up; `None` is for ever.
+    #[serde(serialize_with = "duration::serialize_option")]
+    pub dead_after: Option<Duration>,
+    /// How long connections are tracked after a change of the backends, where brokers answer
+    /// directly.
+    #[serde(serialize_with = "duration::serialize")]
+    pub rebase_after: Duration,
     /// How the backends are checked; `None` means that they are taken to be up.
     pub health: Option<HealthCheck>,
     /// The backends, at least one, in the order of the file.
@@ -124,6 +131,25 @@ impl fmt::Display for Weight {
 pub enum Mode {
     /// Both addresses are rewritten; replies pass through the balancer.
     Nat,
+    /// Direct server return: brokers on the same link hold the VIP and answer the client themselves.
+    Dsr,
+}
+
+impl Mode {
+    /// Its name in the configuration.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Nat => "nat",
+            Self::Dsr => "dsr",
+        }
+    }
+
+    /// Whether brokers answer clients directly.
+    #[must_use]
+    pub const fn is_direct(self) -> bool {
+        !matches!(self, Self::Nat)
+    }
 }
 
 /// How a segment that cannot be forwarded is refused.

@@ -19,6 +19,8 @@ fn service() -> Service {
         port: 1883,
         mode: Mode::Nat,
         idle_timeout: Duration::from_secs(1),
+        dead_after: None,
+        rebase_after: Duration::from_secs(1),
         no_backend: Refusal::Reset,
         unknown_flow: Refusal::Reset,
         all_down: AllDown::Refuse,

@@ -66,6 +66,8 @@ impl World {
             checked: true,
             all_down: if self.refuse { AllDown::Refuse } else { AllDown::LastKnownGood },
             together_ticks: 5,
+            dead_ticks: None,
+            rebase_ticks: 0,
             backends: backends.collect(),
         }
     }
@@ -96,7 +98,7 @@ struct Balancer {
 
 impl Balancer {
     fn target(&mut self, desired: &Desired) -> Tables {
-        layout::tables(&self.tables, desired, &self.health).unwrap()
+        layout::tables(&self.tables, desired, &self.health, self.now).unwrap()
     }
 
     fn apply(&mut self, target: &Tables, trust: Trust) -> Result<(), ()> {
@@ -134,7 +136,7 @@ type Shape = Vec<(ServiceKey, BTreeMap<Addr, (u16, u32)>)>;
 
 fn shape(memory: &Memory) -> Shape {
     let by_service = |id: u32| {
-        let shares = ring::tests::shares(&memory.rings[&id]);
+        let shares = crate::ring::tests::shares(&memory.rings[&id]);
         let backends = memory.backends.iter().filter(move |(_, b)| b.service == id);
         backends
             .map(|(number, b)| {
@@ -310,13 +312,13 @@ fn source_ports_and_addresses_in_use_stay() {
     balancer.become_world(&world);
     let mut desired = world.desired();
     desired.settings.ports += 1;
-    let refused = layout::tables(&balancer.tables, &desired, &balancer.health);
+    let refused = layout::tables(&balancer.tables, &desired, &balancer.health, 0);
     assert!(matches!(refused, Err(layout::LayoutError::PortsChanged { .. })));
     let mut desired = world.desired();
     desired.sources.insert(0, source(99));
     desired.settings.sources_v4 += 1;
-    let refused = layout::tables(&balancer.tables, &desired, &balancer.health);
+    let refused = layout::tables(&balancer.tables, &desired, &balancer.health, 0);
     assert!(matches!(refused, Err(layout::LayoutError::SourceMoved(_))));
     desired.sources.rotate_left(1);
-    assert!(layout::tables(&balancer.tables, &desired, &balancer.health).is_ok());
+    assert!(layout::tables(&balancer.tables, &desired, &balancer.health, 0).is_ok());
 }

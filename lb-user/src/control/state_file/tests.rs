@@ -96,7 +96,7 @@ fn what_was_announced_counts_until_it_is_reached_or_taken_back() {
 fn a_broken_file_is_an_error_that_says_what_to_do() {
     let dir = tempfile::tempdir().unwrap();
     let state = StateFile::open(dir.path()).unwrap();
-    for text in ["", "{", r#"{"version": 1}"#, r#"{"version": 1, "what": 2}"#] {
+    for text in ["", "{", r#"{"version": 2}"#, r#"{"version": 2, "what": 2}"#] {
         fs::write(dir.path().join(STATE), text).unwrap();
         let error = state.load().unwrap_err();
         assert!(matches!(error, StateError::Corrupt { .. }), "{text}");
@@ -108,8 +108,8 @@ fn a_broken_file_is_an_error_that_says_what_to_do() {
 fn another_version_is_refused_whatever_it_looks_like() {
     let dir = tempfile::tempdir().unwrap();
     let state = StateFile::open(dir.path()).unwrap();
-    fs::write(dir.path().join(STATE), r#"{"version": 2, "new": []}"#).unwrap();
-    assert!(matches!(state.load(), Err(StateError::Version { found: 2, .. })));
+    fs::write(dir.path().join(STATE), r#"{"version": 3, "new": []}"#).unwrap();
+    assert!(matches!(state.load(), Err(StateError::Version { found: 3, .. })));
 }
 
 #[test]

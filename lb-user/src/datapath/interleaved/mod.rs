@@ -34,6 +34,7 @@ use super::{
     orphans::Suspects,
     sweep,
 };
+use crate::control::direct::DirectRings;
 
 /// Runs the script of a seed and judges it; panics if a rule is broken.
 fn run(seed: u64) {
@@ -138,14 +139,16 @@ fn connection(shared: &Shared, key: &FlowKey) -> Option<(usize, Flow)> {
 }
 
 fn obey(shared: &Shared, order: Order, suspects: &mut Suspects) {
-    let (pending, flows) = (Collected(shared, &shared.pending), Collected(shared, &shared.flows));
-    let tables = FlowTables { pending: &pending, flows: &flows };
+    let [pending, flows, learned] =
+        [&shared.pending, &shared.flows, &shared.learned].map(|table| Collected(shared, table));
+    let tables = FlowTables { pending: &pending, flows: &flows, learned: &learned };
     // Sweeps are seconds apart.
     grace();
     let now = shared.now.load(Relaxed);
     match order {
         Order::Sweep => {
-            collect::everything(&tables, &shared.known, suspects, now).unwrap();
+            let direct = DirectRings::default();
+            collect::everything(&tables, &shared.known, suspects, &direct, now).unwrap();
         }
         Order::SweepPending => {
             collect::handshakes(&pending, &shared.known, now).unwrap();

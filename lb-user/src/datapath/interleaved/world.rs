@@ -48,6 +48,8 @@ pub(super) struct Shared {
     pub known: Known,
     pub pending: Table,
     pub flows: Table,
+    /// Always empty: all brokers here answer by way of the balancer.
+    pub learned: Table,
     /// What happened to entries: for the judgement.
     pub story: Mutex<Vec<Life>>,
 }
@@ -142,6 +144,7 @@ impl Shared {
             known,
             pending: Table::new(true, room[0]),
             flows: Table::new(false, room[1]),
+            learned: Table::new(false, 0),
             story: Mutex::default(),
         }
     }

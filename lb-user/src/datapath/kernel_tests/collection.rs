@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::*;
-use crate::datapath::now;
+use crate::{control::direct::DirectRings, datapath::now};
 
 #[test]
 #[ignore = "needs root"]
@@ -21,7 +21,7 @@ fn a_sweep_of_ten_thousand_flows_takes_the_idle_ones_and_rests_their_ports() {
                 live.push((number, key));
             }
         }
-        let report = xdp.sweep(now).unwrap();
+        let report = xdp.sweep(now, &DirectRings::default()).unwrap();
         assert_eq!(report.flows, 7500);
         assert_eq!(report.expired[&BACKEND], 2500);
         assert_eq!(report.open[&BACKEND], 5000);
@@ -37,7 +37,7 @@ fn a_sweep_of_ten_thousand_flows_takes_the_idle_ones_and_rests_their_ports() {
         assert_eq!(freed.owner().resting_since(), now);
 
         // A minute later the closed ones are over, too; they are not counted twice.
-        let report = xdp.sweep(now + 61).unwrap();
+        let report = xdp.sweep(now + 61, &DirectRings::default()).unwrap();
         assert_eq!((report.flows, report.expired.len()), (5000, 0));
 
         xdp.apply(&Edit::Purge { backend: BACKEND }).unwrap();
@@ -60,9 +60,9 @@ fn a_port_without_a_flow_is_freed_by_the_second_sweep() {
         fill(&mut xdp);
         let key = open_flow(&xdp, 3, now(), false);
         xdp.tables.flows.remove(&key).unwrap();
-        xdp.sweep(now()).unwrap();
+        xdp.sweep(now(), &DirectRings::default()).unwrap();
         assert!(xdp.known.ports[&FIRST_PEER][3].owner().has(port_flags::CLAIMED));
-        xdp.sweep(now()).unwrap();
+        xdp.sweep(now(), &DirectRings::default()).unwrap();
         assert!(xdp.known.ports[&FIRST_PEER][3].owner().has(port_flags::RESTING));
     });
 }
@@ -89,7 +89,7 @@ fn a_million_entries_are_swept_in_one_pass() {
         for left in [ENTRIES, ENTRIES / 2] {
             let later = if left == ENTRIES { now } else { now + 500 };
             let start = Instant::now();
-            let report = xdp.sweep(later).unwrap();
+            let report = xdp.sweep(later, &DirectRings::default()).unwrap();
             let per_entry = start.elapsed().as_nanos() / u128::from(ENTRIES);
             println!("swept {ENTRIES}, {left} left: {per_entry} ns per entry");
             assert_eq!(report.flows, u64::from(left));

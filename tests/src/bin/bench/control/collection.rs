@@ -15,6 +15,7 @@ use lb_tests::balancer;
 use lb_tests::topology::{Arms, Topology};
 use lb_user::config::model::Config;
 use lb_user::control::datapath::{Datapath as _, Edit};
+use lb_user::control::direct::DirectRings;
 use lb_user::datapath::Xdp;
 use serde_json::json;
 
@@ -78,7 +79,7 @@ fn memory(entry: f64) -> Table {
 /// Milliseconds for one pass, which leaves `left` entries.
 fn sweep(xdp: &mut Xdp, now: u32, left: u32) -> Result<f64> {
     let began = Instant::now();
-    let report = xdp.sweep(now)?;
+    let report = xdp.sweep(now, &DirectRings::default())?;
     let took = began.elapsed();
     ensure!(report.flows == u64::from(left), "{} entries were left, not {left}", report.flows);
     Ok(took.as_secs_f64() * 1e3)

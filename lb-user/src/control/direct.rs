@@ -1,0 +1,47 @@
+//! The services whose brokers answer directly, as the collection needs to know them.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use lb_common::{
+    addr::Addr,
+    flow::{FlowKey, flow_hash},
+    hash::Seed,
+    ring::{Slot, slot_of},
+};
+
+use super::tables::Tables;
+use crate::ring::transition::Slots;
+
+/// Their rings, by service.
+#[derive(Clone, Debug, Default)]
+pub struct DirectRings(BTreeMap<u32, DirectRing>);
+
+#[derive(Clone, Debug)]
+struct DirectRing {
+    vip: Addr,
+    port: [u8; 2],
+    seed: Seed,
+    slots: Arc<Slots>,
+}
+
+impl DirectRings {
+    /// The rings in `tables`.
+    #[must_use]
+    pub fn of(tables: &Tables) -> Self {
+        let seed = tables.settings.map_or(Seed(0, 0), |s| Seed(s.seed0, s.seed1));
+        let rings = tables.services.values().filter_map(|service| {
+            let slots = tables.rings.get(&service.id)?.slots.clone()?;
+            let ring = DirectRing { vip: service.key.vip, port: service.key.port, seed, slots };
+            Some((service.id, ring))
+        });
+        Self(rings.collect())
+    }
+
+    /// The slot of a flow; `None` if its service is none of these.
+    #[must_use]
+    pub fn place(&self, key: &FlowKey) -> Option<(u32, Slot)> {
+        let ring = self.0.get(&key.service)?;
+        let number = slot_of(flow_hash(ring.seed, key.client, key.port, ring.vip, ring.port));
+        Some((number, *ring.slots.ring().get(number as usize)?))
+    }
+}

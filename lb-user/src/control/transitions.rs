@@ -1,0 +1,92 @@
+//! Moves the slots of services whose brokers answer directly on, step by step, long after the
+//! change that brought them into transition.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use lb_common::{
+    hash::Seed,
+    service::{Service, mode::is_direct},
+};
+
+use super::{
+    controller::Controller,
+    datapath::{Datapath, DatapathError},
+    desired::{Desired, DesiredService, Endpoint},
+    tables::{RingSpec, Tables},
+};
+use crate::ring::transition::{Pace, SlotSet, Slots};
+
+/// Takes the slots over as they are in the data plane.
+pub(super) fn read_back(
+    tables: &mut Tables,
+    datapath: &dyn Datapath,
+    now: u32,
+) -> Result<(), DatapathError> {
+    for service in tables.services.values().filter(|service| is_direct(service.mode)) {
+        let Some(ring) = datapath.ring(service.id)? else { continue };
+        let slots = Some(Arc::new(Slots::read_back(ring, now)));
+        tables.rings.insert(service.id, RingSpec { seed: Seed(0, 0), members: vec![], slots });
+    }
+    Ok(())
+}
+
+impl DesiredService {
+    /// How long its slots stay in transition.
+    #[must_use]
+    pub const fn pace(&self) -> Pace {
+        Pace { horizon: self.idle_ticks, rebase_after: self.rebase_ticks }
+    }
+}
+
+impl Controller {
+    /// What is due after a whole sweep of the tables found these slots `occupied`.
+    pub(super) fn move_on(&mut self, occupied: &BTreeMap<u32, SlotSet>) {
+        let desired = self.desired();
+        let mut target = self.applied.tables().clone();
+        let mut begun = Vec::new();
+        for service in &desired.services {
+            let Some(Service { id, .. }) = target.services.get(&service.key).copied() else {
+                continue;
+            };
+            let drained = drained(service, &target, id);
+            let Some(slots) = target.rings.get_mut(&id).and_then(|spec| spec.slots.as_mut()) else {
+                continue;
+            };
+            let none = SlotSet::default();
+            let settled = slots.settle(occupied.get(&id).unwrap_or(&none));
+            let missed = self.applied.datapath().missed(id);
+            let drains = |base| drained.contains(&base);
+            let (next, begins) = settled.advance(service.pace(), drains, &missed, self.now());
+            if next != **slots {
+                *slots = Arc::new(next);
+                begun.push((id, begins));
+            }
+        }
+        if begun.is_empty() {
+            return;
+        }
+        for (service, slots) in &begun {
+            self.applied.datapath_mut().clear_missed(*service, slots);
+        }
+        match self.applied.change(&target, self.now()) {
+            Ok(edits) => tracing::debug!(edits, "slots moved on"),
+            Err(error) => tracing::error!(%error, "slots could not move on"),
+        }
+    }
+
+    /// What the tables should say now.
+    pub(super) fn desired(&self) -> Desired {
+        Desired::new(&self.config, &self.overlay, self.seed(&self.config))
+    }
+}
+
+/// The numbers of the backends of `service` that drain.
+fn drained(service: &DesiredService, tables: &Tables, id: u32) -> Vec<u32> {
+    let drained = service.backends.iter().filter(|backend| backend.drained);
+    let endpoints: Vec<Endpoint> = drained.map(|backend| backend.endpoint).collect();
+    if endpoints.is_empty() {
+        return Vec::new();
+    }
+    let serving = tables.serving();
+    endpoints.iter().filter_map(|endpoint| serving.get(&(id, *endpoint)).copied()).collect()
+}
