@@ -6,6 +6,7 @@ mod duration;
 mod health;
 mod name;
 mod ports;
+mod prefix;
 mod secret;
 mod service;
 
@@ -23,6 +24,7 @@ pub use health::{
 };
 pub use name::{InvalidName, Name};
 pub use ports::{PortRange, overlaps};
+pub use prefix::{InvalidPrefix, Prefix};
 pub use secret::Secret;
 pub use service::{AllDown, Backend, Mode, Refusal, Service, Weight};
 
