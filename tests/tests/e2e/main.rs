@@ -11,6 +11,7 @@ mod packet_log;
 mod silence;
 mod spread;
 mod takeover;
+mod tunnel;
 
 use std::process::Command;
 use std::time::Duration;
