@@ -22,7 +22,7 @@ pub mod reset;
 pub mod rewrite;
 pub mod route;
 pub mod tables;
-mod tunnel;
+pub mod tunnel;
 
 use lb_common::{
     service::{ServiceKey, mode},

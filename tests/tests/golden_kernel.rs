@@ -20,8 +20,12 @@ fn golden_conversations_come_out_of_the_kernel_as_written() {
 
 #[test]
 fn a_program_that_logs_packets_forwards_them_the_same() {
-    let case = &golden::all()[0];
-    Kernel::load(&case.world, Log::On).unwrap().play(case).unwrap();
+    let cases = golden::all();
+    let wrapped = cases.iter().filter(|case| case.name.ends_with("wrapped_for_its_broker"));
+    for case in cases.iter().take(1).chain(wrapped) {
+        let played = Kernel::load(&case.world, Log::On).unwrap().play(case);
+        played.with_context(|| case.name.clone()).unwrap();
+    }
 }
 
 #[test]

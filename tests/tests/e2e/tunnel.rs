@@ -7,6 +7,7 @@ use lb_tests::exclusive;
 use lb_tests::topology::{Arms, Family};
 use serde_json::{Value, json};
 
+use super::packet_log::wait_logged;
 use super::{LIMIT, Stage, wait_named};
 
 const SOURCES: [&str; 2] = ["10.99.0.0/16", "fd00:99::/64"];
@@ -110,6 +111,25 @@ fn connections_survive_the_change_to_tunnels_and_the_list_of_who_may_wrap() {
         assert!(output.status.success(), "{output:?}");
     }
     busy.assert_undisturbed();
+}
+
+#[test]
+fn the_packet_log_names_the_ends_of_tunnels() {
+    let _exclusive = exclusive();
+    let mut stage = stage(1);
+    wrap(&stage);
+    stage.balancer.stop().unwrap();
+    stage.balancer.set_options(&["--log-packets"]);
+    stage.balancer.run().unwrap();
+    stage.balancer.wait_active(LIMIT).unwrap();
+    let fleet = stage.connect(Family::V4, 1);
+    let client = fleet.report().clients[0].local.unwrap();
+    let vip = stage.topology.vip(Family::V4);
+    // The way of this family leads through the other one.
+    let broker = stage.topology.broker_address(0, Family::V6).ip();
+    let request = format!("packet={client} > {vip}");
+    let line = wait_logged(&stage, &["\"to_backend\"", &request, "rewritten=fd00:99::"]);
+    assert!(line.contains(&format!(" > {broker} ")), "{line}");
 }
 
 #[test]
