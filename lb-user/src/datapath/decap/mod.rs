@@ -145,3 +145,27 @@ pub fn detach(pin_dir: &Path) -> Result<bool, StartError> {
     pins.remove_all()?;
     Ok(true)
 }
+
+#[cfg(test)]
+mod tests {
+    use lb_common::verdict::Action;
+
+    use super::*;
+
+    #[test]
+    fn every_verdict_is_documented_with_its_action() {
+        let text = include_str!("../../../../docs/ipip.md");
+        let rows = text.lines().filter_map(|line| {
+            let mut cells = line.strip_prefix("| ")?.split(" | ");
+            Some((cells.next()?, cells.next()?))
+        });
+        let documented: Vec<_> =
+            rows.filter(|(_, action)| ["pass", "drop"].contains(action)).collect();
+        let action = |verdict: &DecapVerdict| match verdict.action() {
+            Action::Drop => "drop",
+            _ => "pass",
+        };
+        let known: Vec<_> = DecapVerdict::ALL.iter().map(|v| (v.name(), action(v))).collect();
+        assert_eq!(documented, known);
+    }
+}
