@@ -16,6 +16,7 @@ pub mod addr;
 pub mod atomic;
 pub mod backend;
 pub mod counters;
+pub mod decap;
 pub mod flow;
 pub mod hash;
 #[cfg(feature = "interleave")]

@@ -13,14 +13,18 @@ pub enum Action {
     Reset,
 }
 
+/// An enum of verdicts, each with its name and its action.
 macro_rules! verdicts {
-    ($($(#[$doc:meta])* $variant:ident = $name:literal, $action:ident;)*) => {
-        /// The fate of a packet. The discriminant is the index of its counter.
+    (
+        $(#[$about:meta])* $enum:ident;
+        $($(#[$doc:meta])* $variant:ident = $name:literal, $action:ident;)*
+    ) => {
+        $(#[$about])*
         #[repr(u32)]
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum Verdict { $($(#[$doc])* $variant,)* }
+        pub enum $enum { $($(#[$doc])* $variant,)* }
 
-        impl Verdict {
+        impl $enum {
             /// Every verdict, in the order of their counters.
             pub const ALL: &[Self] = &[$(Self::$variant,)*];
 
@@ -39,8 +43,11 @@ macro_rules! verdicts {
         }
     };
 }
+pub(crate) use verdicts;
 
 verdicts! {
+    /// The fate of a packet. The discriminant is the index of its counter.
+    Verdict;
     /// Forwarded to a broker.
     ToBackend = "to_backend", Forward;
     /// A new connection that went to the backend that its slot is leaving, because the pending

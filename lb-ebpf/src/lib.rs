@@ -9,6 +9,7 @@
 extern crate std;
 
 pub mod checksum;
+pub mod decap;
 mod direct;
 #[cfg(any(test, feature = "host"))]
 pub mod host;
@@ -22,7 +23,7 @@ pub mod reset;
 pub mod rewrite;
 pub mod route;
 pub mod tables;
-mod tunnel;
+pub mod tunnel;
 
 use lb_common::{
     service::{ServiceKey, mode},

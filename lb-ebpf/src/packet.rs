@@ -40,6 +40,9 @@ pub trait Packet: Sized {
     /// all offsets count from the new front. `None`, and nothing changed, if there is no room.
     fn grow(&mut self, bytes: usize) -> Option<()>;
 
+    /// Takes so many bytes off the front; `None`, and nothing changed, if that is not possible.
+    fn shrink(&mut self, bytes: usize) -> Option<()>;
+
     /// Cuts the frame to `len` bytes; `None` if that is not possible.
     fn truncate(&mut self, len: usize) -> Option<()>;
 }

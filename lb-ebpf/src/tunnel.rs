@@ -13,11 +13,28 @@ use crate::{
 };
 
 /// IP in IP: protocol numbers of the packet inside.
-const IPV4_INSIDE: u8 = 4;
-const IPV6_INSIDE: u8 = 41;
+pub(crate) const IPV4_INSIDE: u8 = 4;
+pub(crate) const IPV6_INSIDE: u8 = 41;
 
 /// TTL or hop limit of the outer header.
 const TTL: u8 = 64;
+
+/// The outer addresses, source first, of a packet with another one inside.
+#[inline(always)]
+pub fn ends(packet: &impl Packet) -> Option<[Addr; 2]> {
+    let (protocol, ends) = match packet.load(ETHERTYPE)? {
+        ETHERTYPE_IPV4 => {
+            let ip: Ipv4 = packet.load(ETHERNET_LEN)?;
+            (ip.protocol, [ip.source, ip.destination].map(Addr::from_v4_word))
+        }
+        ETHERTYPE_IPV6 => {
+            let ip: Ipv6 = packet.load(ETHERNET_LEN)?;
+            (ip.next_header, [ip.source, ip.destination].map(Addr::from_words))
+        }
+        _ => return None,
+    };
+    matches!(protocol, IPV4_INSIDE | IPV6_INSIDE).then_some(ends)
+}
 
 /// Length of the outer header on the way to `destination`.
 #[inline(always)]

@@ -10,6 +10,7 @@
 pub mod balancer;
 pub mod broker;
 pub mod cleanup;
+pub mod decap;
 #[cfg(feature = "embedded-broker")]
 pub mod embedded;
 pub mod fleet;

@@ -63,7 +63,7 @@ fn replay(options: &Options) -> Result<String> {
         packages::provide(packages::FOR_BPF, Privilege::find(), !options.no_install)?;
     }
     let root = workspace::root();
-    let object = build_ebpf::build_replay(&root)?;
+    let object = build_ebpf::build(&root, build_ebpf::REPLAY)?;
     let path = root.join("target/ebpf/replay.o");
     fs::write(&path, object).with_context(|| format!("write {}", path.display()))?;
     Ok(path.display().to_string())

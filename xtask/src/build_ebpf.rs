@@ -1,4 +1,4 @@
-//! `cargo xtask build-ebpf`: the XDP program, from its sources to the object that is checked in.
+//! `cargo xtask build-ebpf`: the XDP programs, from their sources to the objects that are checked in.
 
 use std::{
     env, fs,
@@ -17,18 +17,19 @@ use crate::{
 /// Options of `build-ebpf`.
 #[derive(Debug, clap::Args)]
 pub struct Options {
-    /// Build nothing; fail if the checked-in object was not built from the sources as they are.
+    /// Build nothing; fail if the checked-in objects were not built from the sources as they are.
     #[arg(long, conflicts_with_all = ["output", "stats"])]
     check: bool,
-    /// Write the object to this file and leave the checked-in one as it is.
+    /// Write one object, of the balancer, to this file and leave the checked-in ones as they are.
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Print the number of instructions of every function.
     #[arg(long)]
     stats: bool,
-    /// Build the program that replays frames in the packet benchmark instead.
-    #[arg(long, requires = "output")]
-    replay: bool,
+    /// Build another program instead: that of the brokers' hosts, or the one that replays frames in
+    /// the packet benchmark.
+    #[arg(long, requires = "output", value_name = "NAME", value_parser = ["mqlb-decap", "replay"])]
+    program: Option<String>,
 }
 
 /// The built-in BPF target, and ours, derived from it (see [`write_target`]).
@@ -40,19 +41,27 @@ pub fn run(options: &Options) -> Result<()> {
     if options.check {
         return check(&root);
     }
-    let object = if options.replay { build_replay(&root)? } else { build(&root)? };
     if let Some(path) = &options.output {
+        let program = options.program.as_deref().unwrap_or(sources::PROGRAMS[0]);
+        let object = build(&root, program)?;
         fs::write(path, &object).with_context(|| format!("write {}", path.display()))?;
-    } else {
-        let path = root.join(sources::OBJECT);
+        return print_stats(options, &object);
+    }
+    for program in sources::PROGRAMS {
+        let object = build(&root, program)?;
+        let path = sources::object(&root, program);
         if let Some(directory) = path.parent() {
             fs::create_dir_all(directory)?;
         }
         fs::write(&path, &object).with_context(|| format!("write {}", path.display()))?;
-        sources::store(&root)?;
+        print_stats(options, &object)?;
     }
+    sources::store(&root)
+}
+
+fn print_stats(options: &Options, object: &[u8]) -> Result<()> {
     if options.stats {
-        for function in elf::functions(&object)? {
+        for function in elf::functions(object)? {
             println!("{:>6}  {}/{}", function.instructions, function.section, function.name);
         }
     }
@@ -64,7 +73,7 @@ fn check(root: &Path) -> Result<()> {
         return Ok(());
     }
     bail!(
-        "the sources of the XDP program and the checked-in object disagree\n\
+        "the sources of the XDP programs and the checked-in objects disagree\n\
          hint: cargo xtask build-ebpf, then commit lb-ebpf/object"
     )
 }
@@ -74,18 +83,12 @@ pub fn cannot_build() -> Option<String> {
     compiler::find(linker::LLVM).err().map(|error| error.to_string())
 }
 
-/// The load balancer's program, and the one that feeds it with frames in `cargo xtask bench`.
-const PROGRAM: &str = "mqlb-xdp";
-const REPLAY: &str = "replay";
+/// The program that feeds the balancer with frames in `cargo xtask bench`.
+pub const REPLAY: &str = "replay";
 
-/// Builds the load balancer's object and strips it.
-pub fn build(root: &Path) -> Result<Vec<u8>> {
-    elf::strip_debug(&build_program(root, PROGRAM)?)
-}
-
-/// Builds the replaying program of the benchmark.
-pub fn build_replay(root: &Path) -> Result<Vec<u8>> {
-    build_program(root, REPLAY)
+/// Builds the object of `program`, without debug information.
+pub fn build(root: &Path, program: &str) -> Result<Vec<u8>> {
+    elf::strip_debug(&build_program(root, program)?)
 }
 
 fn build_program(root: &Path, name: &str) -> Result<Vec<u8>> {

@@ -1,6 +1,7 @@
-//! The hash of the sources that the checked-in BPF object was built from.
+//! The hash of the sources that the checked-in BPF objects were built from.
 
 use std::{
+    fmt::Write as _,
     fs,
     path::{Path, PathBuf},
 };
@@ -8,32 +9,48 @@ use std::{
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 
-/// What the object is made of, relative to the workspace: directories are taken with all below.
-const INPUTS: [&str; 4] =
-    ["lb-common/Cargo.toml", "lb-common/src", "lb-ebpf/Cargo.toml", "lb-ebpf/src"];
+/// What the objects are made of, relative to the workspace: directories are taken with all below.
+const INPUTS: [&str; 5] =
+    ["lb-common/Cargo.toml", "lb-common/src", "lb-ebpf/Cargo.toml", "lb-ebpf/decap", "lb-ebpf/src"];
 
-/// Where the object and its hash are kept, relative to the workspace.
-pub const OBJECT: &str = "lb-ebpf/object/mqlb-xdp.o";
-const HASHES: &str = "lb-ebpf/object/SOURCES.sha256";
+/// The programs that are checked in as built objects.
+pub const PROGRAMS: [&str; 2] = ["mqlb-xdp", "mqlb-decap"];
 
-/// The hash file's contents as the sources and the object are now.
+/// Where the objects and their hashes are kept, relative to the workspace.
+const OBJECTS: &str = "lb-ebpf/object";
+
+/// Where the object of `program` is kept.
+pub fn object(root: &Path, program: &str) -> PathBuf {
+    root.join(OBJECTS).join(format!("{program}.o"))
+}
+
+/// The hash file's contents as the sources and the objects are now.
 ///
-/// One line for the sources, one for the object, so that neither can change alone.
+/// One line for the sources, one for each object, so that none can change alone.
 pub fn hashes(root: &Path) -> Result<String> {
-    let object = root.join(OBJECT);
-    let object = fs::read(&object).with_context(|| format!("read {}", object.display()))?;
-    Ok(format!("{}  sources\n{}  mqlb-xdp.o\n", hash_sources(root)?, hex(Sha256::digest(object))))
+    let mut lines = format!("{}  sources\n", hash_sources(root)?);
+    for program in PROGRAMS {
+        let path = object(root, program);
+        let object = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+        // Writing to a String cannot fail.
+        let _ = writeln!(lines, "{}  {program}.o", hex(Sha256::digest(object)));
+    }
+    Ok(lines)
+}
+
+fn hash_file(root: &Path) -> PathBuf {
+    root.join(OBJECTS).join("SOURCES.sha256")
 }
 
 /// Writes the hash file.
 pub fn store(root: &Path) -> Result<()> {
-    let path = root.join(HASHES);
+    let path = hash_file(root);
     fs::write(&path, hashes(root)?).with_context(|| format!("write {}", path.display()))
 }
 
 /// Whether the hash file says what [`hashes`] says.
 pub fn agree(root: &Path) -> Result<bool> {
-    let path = root.join(HASHES);
+    let path = hash_file(root);
     let stored = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
     Ok(stored == hashes(root)?)
 }
@@ -67,7 +84,6 @@ fn collect(path: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
 }
 
 fn hex(hash: impl AsRef<[u8]>) -> String {
-    use std::fmt::Write;
     hash.as_ref().iter().fold(String::new(), |mut text, byte| {
         // Writing to a String cannot fail.
         let _ = write!(text, "{byte:02x}");
@@ -80,10 +96,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_checked_in_object_was_built_from_these_sources() {
+    fn the_checked_in_objects_were_built_from_these_sources() {
         assert!(
             agree(&crate::workspace::root()).unwrap(),
-            "the XDP program's sources and the checked-in object disagree: \
+            "the sources of the XDP programs and the checked-in objects disagree: \
              run `cargo xtask build-ebpf` and commit lb-ebpf/object"
         );
     }

@@ -40,6 +40,10 @@ impl Packet for Bytes {
         Some(())
     }
 
+    fn shrink(&mut self, bytes: usize) -> Option<()> {
+        (bytes <= self.0.len()).then(|| drop(self.0.drain(..bytes)))
+    }
+
     fn truncate(&mut self, len: usize) -> Option<()> {
         (len <= self.0.len()).then(|| self.0.truncate(len))
     }

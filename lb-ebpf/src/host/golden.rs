@@ -5,6 +5,7 @@
 //! pipeline.
 
 mod cases;
+pub mod decap;
 mod direct;
 mod net;
 mod script;
@@ -18,6 +19,7 @@ use lb_common::verdict::Verdict;
 use crate::host::{Bytes, World};
 
 pub use cases::all;
+pub use decap::BrokerHost;
 pub use net::{Family, GATEWAY_MAC, Net, OUR_MAC, SILENT_HOST, broker_mac};
 
 /// A conversation with a world that starts empty of flows.

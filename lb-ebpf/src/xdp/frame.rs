@@ -79,6 +79,13 @@ impl Packet for Frame {
     }
 
     #[inline(always)]
+    fn shrink(&mut self, bytes: usize) -> Option<()> {
+        // SAFETY: as in `grow`.
+        let result = unsafe { bpf_xdp_adjust_head(self.ctx.ctx, bytes as i32) };
+        (result == 0).then_some(())
+    }
+
+    #[inline(always)]
     fn truncate(&mut self, len: usize) -> Option<()> {
         // The difference of the two packet pointers is not usable here: LLVM re-associates it into
         // pointer arithmetic that the verifier forbids.

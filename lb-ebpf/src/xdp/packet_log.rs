@@ -5,7 +5,7 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::info;
 use lb_common::addr::Addr;
-use lb_ebpf::parse;
+use lb_ebpf::{parse, tunnel};
 
 use super::frame::Frame;
 
@@ -20,7 +20,8 @@ static ENDS: PerCpuArray<Ends, 2> = PerCpuArray::new();
 pub const CAME_IN: u32 = 0;
 pub const GOES_ON: u32 = 1;
 
-/// The two ends of a segment; all zero for what is none.
+/// The two ends of a segment, or, without ports, of a packet with one inside; all zero for what is
+/// neither.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
 struct Ends {
@@ -36,8 +37,10 @@ impl Ends {
 
     #[inline(always)]
     fn of(ctx: *mut xdp_md) -> Self {
-        let Ok(segment) = parse::segment(&Frame { ctx: XdpContext::new(ctx) }) else {
-            return Self::default();
+        let frame = Frame { ctx: XdpContext::new(ctx) };
+        let Ok(segment) = parse::segment(&frame) else {
+            let [source, destination] = tunnel::ends(&frame).unwrap_or_default();
+            return Self { source, destination, ..Self::default() };
         };
         Self {
             source: segment.source,

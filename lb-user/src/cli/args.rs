@@ -4,6 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{Parser, Subcommand};
 
+use super::decap::DecapCommand;
 use crate::config::{
     defaults,
     model::{Name, Weight},
@@ -84,6 +85,9 @@ Examples:
     /// Changes nothing. The exit code is 1 if something would break. `mqlb run` examines the host
     /// too, before it attaches.
     Doctor(DoctorArgs),
+    /// On the host of a broker: unwrap what the balancer wraps in `mode: ipip`
+    #[command(subcommand)]
+    Decap(DecapCommand),
     /// Take the data plane off all interfaces: every connection through it ends
     ///
     /// Removes whatever mqlb ever attached or pinned. Not possible while mqlb runs.

@@ -5,6 +5,7 @@
 mod args;
 mod backend;
 mod config;
+mod decap;
 mod detach;
 mod doctor;
 mod explain;
@@ -66,6 +67,7 @@ fn dispatch(args: Args, output: Output) -> Outcome {
         Command::Run(run) => run::run(&run),
         Command::Config(ConfigCommand::Check { file }) => config::check(&file, output),
         Command::Doctor(doctor) => doctor::doctor(&doctor, output),
+        Command::Decap(command) => decap::decap(&command, output),
         Command::Detach(detach) => detach::detach(&detach, &args.socket, output),
         Command::Completions { shell } => {
             let mut script = Vec::new();

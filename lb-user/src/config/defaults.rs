@@ -40,6 +40,9 @@ pub const STATE_DIR: &str = "/var/lib/mqlb";
 /// `pin_dir`
 pub const PIN_DIR: &str = "/sys/fs/bpf/mqlb";
 
+/// `--pin-dir` of `mqlb decap`
+pub const DECAP_PIN_DIR: &str = "/sys/fs/bpf/mqlb-decap";
+
 /// `hold_vips`
 pub const HOLD_VIPS: bool = false;
 

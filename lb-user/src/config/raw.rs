@@ -24,6 +24,7 @@ mapping! {
     Config {
         interfaces: Vec<Interface>,
         nat: Nat,
+        tunnel: Tunnel,
         seed: Text,
         limits: Limits,
         timeouts: Timeouts,
@@ -38,6 +39,7 @@ mapping! {
 
 mapping! { Interface { name: Text, xdp: Text, } }
 mapping! { Nat { addresses: Vec<Text>, ports: Text, } }
+mapping! { Tunnel { sources: Vec<Text>, } }
 mapping! { Limits { connections: Text, pending: Text, backends: Text, } }
 mapping! { Timeouts { pending: Text, closed: Text, port_rest: Text, } }
 mapping! { Api { socket: Text, mode: Text, metrics: Text, } }

@@ -4,7 +4,10 @@
 
 use std::net::IpAddr;
 
-use super::fault::Fault;
+use super::{
+    fault::Fault,
+    model::{Mode, TunnelSettings},
+};
 
 /// What an address is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,12 +66,16 @@ pub struct Surroundings<'a> {
     pub vips: &'a [IpAddr],
     /// The balancer's source addresses.
     pub sources: &'a [IpAddr],
+    /// Where outer addresses come from, if that is known.
+    pub tunnel: Option<TunnelSettings>,
 }
 
-/// Whether a broker at `address` can be a backend of a service at `vip`.
+/// Whether a broker at `address` can be a backend of a service at `vip` in `mode`, as far as these
+/// are known.
 pub fn backend_fits(
     address: IpAddr,
     vip: Option<IpAddr>,
+    mode: Option<Mode>,
     around: Surroundings<'_>,
 ) -> Result<(), Fault> {
     usable(address, Role::Backend)?;
@@ -84,12 +91,30 @@ pub fn backend_fits(
             "run brokers on other machines, or in a network namespace with an own address",
         ));
     }
-    match vip {
-        Some(vip) if vip.is_ipv4() != address.is_ipv4() => Err(Fault::new(
-            format!("{address} is {}, but the service's VIP {vip} is not", family(address)),
-            "NAT keeps the address family; give the broker's address of the VIP's family",
-        )),
+    match (mode, vip) {
+        (Some(Mode::Ipip), _) => tunnel_leads_to(address, around),
+        (Some(Mode::Nat | Mode::Dsr), Some(vip)) if vip.is_ipv4() != address.is_ipv4() => {
+            Err(Fault::new(
+                format!("{address} is {}, but the service's VIP {vip} is not", family(address)),
+                "give the broker's address of the VIP's family; only `mode: ipip` mixes families",
+            ))
+        }
         _ => Ok(()),
+    }
+}
+
+fn tunnel_leads_to(address: IpAddr, around: Surroundings<'_>) -> Result<(), Fault> {
+    let Some(tunnel) = around.tunnel else { return Ok(()) };
+    match tunnel.to(address) {
+        None => Err(Fault::new(
+            format!("{address} is {0}, but `tunnel.sources` has no {0} prefix", family(address)),
+            "add one, as in `tunnel: { sources: [10.99.0.0/16, \"fd00:99::/64\"] }`; see docs/ipip.md",
+        )),
+        Some(prefix) if prefix.contains(address) => Err(Fault::new(
+            format!("{address} lies in {prefix}, where tunnelled packets come from"),
+            "choose a prefix for `tunnel.sources` that no host has an address in",
+        )),
+        Some(_) => Ok(()),
     }
 }
 
@@ -120,11 +145,26 @@ mod tests {
 
     #[test]
     fn a_backend_is_neither_the_balancer_nor_of_another_family() {
-        let around = Surroundings { vips: &[ip("192.0.2.10")], sources: &[ip("10.0.0.2")] };
-        let vip = Some(ip("192.0.2.10"));
-        assert_eq!(backend_fits(ip("10.0.1.11"), vip, around), Ok(()));
+        let (vips, sources) = ([ip("192.0.2.10")], [ip("10.0.0.2")]);
+        let around = Surroundings { vips: &vips, sources: &sources, tunnel: None };
+        let (vip, nat) = (Some(ip("192.0.2.10")), Some(Mode::Nat));
+        assert_eq!(backend_fits(ip("10.0.1.11"), vip, nat, around), Ok(()));
         for bad in ["192.0.2.10", "10.0.0.2", "2001:db8::11", "127.0.0.1"] {
-            assert!(backend_fits(ip(bad), vip, around).is_err(), "{bad}");
+            assert!(backend_fits(ip(bad), vip, nat, around).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_tunnel_leads_to_either_family_that_it_has_a_source_of() {
+        let tunnel = TunnelSettings { v4: "10.99.0.0/16".parse().ok(), v6: None };
+        let around = Surroundings { vips: &[], sources: &[], tunnel: Some(tunnel) };
+        let fits = |address: &str, around| {
+            backend_fits(ip(address), Some(ip("2001:db8::10")), Some(Mode::Ipip), around)
+        };
+        assert_eq!(fits("10.0.1.11", around), Ok(()));
+        assert!(fits("10.99.1.11", around).is_err(), "it would be a source itself");
+        assert!(fits("fd00::11", around).is_err(), "there is no source");
+        let both = TunnelSettings { v6: "fd00:99::/64".parse().ok(), ..tunnel };
+        assert_eq!(fits("fd00::11", Surroundings { tunnel: Some(both), ..around }), Ok(()));
     }
 }

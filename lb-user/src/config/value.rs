@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     fault::{Fault, did_you_mean},
-    model::{InvalidName, Name, PortRange, StatusRange},
+    model::{InvalidName, InvalidPrefix, Name, PortRange, Prefix, StatusRange},
 };
 
 /// Longer than anybody means it, and far from the end of the data plane's clock.
@@ -28,6 +28,19 @@ pub fn address(text: &str) -> Result<IpAddr, Fault> {
                 "write an address such as 10.0.1.11 or \"2001:db8::11\"; names are not resolved"
             },
         )
+    })
+}
+
+pub fn prefix(text: &str) -> Result<Prefix, Fault> {
+    text.parse().map_err(|error| match error {
+        InvalidPrefix::Shape => Fault::new(
+            format!("{text:?} is not a prefix of addresses"),
+            "write address and length, as in 10.99.0.0/16 or \"fd00:99::/64\"",
+        ),
+        InvalidPrefix::HostBits(meant) => Fault::new(
+            format!("{text:?} has bits set behind its prefix"),
+            format!("write {meant}, or a longer prefix"),
+        ),
     })
 }
 

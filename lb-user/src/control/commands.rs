@@ -25,10 +25,15 @@ impl Controller {
     /// Adds a backend to a service.
     pub fn add_backend(&mut self, service: &str, new: &Backend) -> Result<Changed, ChangeError> {
         let vips: Vec<IpAddr> = self.config.services.iter().map(|service| service.vip).collect();
-        let around = Surroundings { vips: &vips, sources: &self.config.nat.addresses };
+        let around = Surroundings {
+            vips: &vips,
+            sources: &self.config.nat.addresses,
+            tunnel: Some(self.config.tunnel),
+        };
         let mut overlay = self.overlay.clone();
         let known = self.service(service)?;
-        rules::backend_fits(new.address, Some(known.vip), around).map_err(CommandError::Unfit)?;
+        rules::backend_fits(new.address, Some(known.vip), Some(known.mode), around)
+            .map_err(CommandError::Unfit)?;
         overlay.add(known, new)?;
         let message = format!("added {service}/{} at {}", new.name, new.socket());
         self.command(overlay, service, new.name.as_str(), message)

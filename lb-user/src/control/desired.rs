@@ -9,10 +9,11 @@ use lb_common::{
     service::{ServiceKey, mode, service_flags},
     settings::Settings,
     ticks,
+    tunnel::TunnelSource,
 };
 
 use super::overlay::Overlay;
-use crate::config::model::{AllDown, Config, Mode, Name, Refusal, Service};
+use crate::config::model::{AllDown, Config, Mode, Name, Prefix, Refusal, Service};
 
 /// The address and port of a broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -114,7 +115,9 @@ impl Desired {
             pending_ticks: ticks::from_duration(config.timeouts.pending),
             closed_ticks: ticks::from_duration(config.timeouts.closed),
             rest_ticks: ticks::from_duration(config.timeouts.port_rest),
-            ..Settings::default()
+            tunnel_v4: tunnel_source(config.tunnel.v4),
+            tunnel_v6: tunnel_source(config.tunnel.v6),
+            pad: 0,
         };
         Self {
             settings,
@@ -151,6 +154,7 @@ impl DesiredService {
             mode: match service.mode {
                 Mode::Nat => mode::NAT,
                 Mode::Dsr => mode::DSR,
+                Mode::Ipip => mode::IPIP,
             },
             flags: flag(service.no_backend, service_flags::RESET_WITHOUT_BACKEND)
                 | flag(service.unknown_flow, service_flags::RESET_UNKNOWN_FLOW),
@@ -162,6 +166,12 @@ impl DesiredService {
             backends: backends.collect(),
         }
     }
+}
+
+fn tunnel_source(prefix: Option<Prefix>) -> TunnelSource {
+    prefix.map_or_else(TunnelSource::default, |prefix| {
+        TunnelSource::new(prefix.address().into(), prefix.host_bits())
+    })
 }
 
 /// The key under which the tables know the service at `address`.

@@ -13,7 +13,7 @@ use aya::programs::{
 };
 
 use super::{
-    StartError, explain,
+    StartError, decap, explain,
     interface::{self, Attached, AttachedMode},
     object::PROGRAM,
     pins::{self, Pins},
@@ -141,10 +141,14 @@ fn refuse_foreign(name: &str, index: u32) -> Result<(), StartError> {
         .filter_map(Result::ok)
         .find(|program| program.id() == program_id)
         .and_then(|program| program.name_as_str().map(str::to_owned));
-    let hint = if program.as_deref() == Some(PROGRAM) {
-        "it is one of ours: `mqlb detach --pin-dir` with the directory it was started with"
-    } else {
-        "take it off with whatever put it there, or `ip link set dev IFACE xdp off`"
+    let hint = match program.as_deref() {
+        Some(PROGRAM) => {
+            "it is one of ours: `mqlb detach --pin-dir` with the directory it was started with"
+        }
+        Some(decap::PROGRAM) => {
+            "it is one of ours: `mqlb decap detach --pin-dir` with the directory it was attached with"
+        }
+        _ => "take it off with whatever put it there, or `ip link set dev IFACE xdp off`",
     };
     let called = program.map_or_else(String::new, |program| format!(" called {program:?}"));
     Err(StartError::attach(

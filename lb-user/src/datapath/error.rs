@@ -39,11 +39,17 @@ pub enum StartError {
          hint: stop it first (it leaves the fast path forwarding)"
     )]
     InUse(PathBuf),
+    /// The directory is not that of a program that unwraps.
+    #[error(
+        "{0} holds what the balancer has pinned\n\
+         hint: give `mqlb decap` a directory of its own with `--pin-dir`"
+    )]
+    PinsOfBalancer(PathBuf),
     /// The pins were made by a build with other tables.
     #[error(
         "what is pinned in {pin_dir} has layout {found}, this build needs layout {needed}\n\
          hint: start the build that made it, or, at the price of every connection, \
-         `mqlb detach --pin-dir {pin_dir}` and start again"
+         `{detach} --pin-dir {pin_dir}` and start again"
     )]
     Layout {
         /// The configured directory.
@@ -52,6 +58,8 @@ pub enum StartError {
         found: String,
         /// Version of this build.
         needed: u32,
+        /// The command that removes the pins.
+        detach: &'static str,
     },
     /// A pinned table has another size than the configuration asks for.
     #[error(

@@ -45,7 +45,8 @@ pub struct Attached {
 }
 
 /// The index of an interface of this network namespace; `None` if there is none of that name.
-pub(super) fn index(name: &str) -> Option<u32> {
+#[must_use]
+pub fn index(name: &str) -> Option<u32> {
     let name = CString::new(name).ok()?;
     // SAFETY: the name ends with a zero and lives until the call returns.
     let index = unsafe { libc::if_nametoindex(name.as_ptr()) };

@@ -3,7 +3,6 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_ARRAY;
-use lb_common::layout::VERSION;
 
 use super::{
     StartError,
@@ -19,17 +18,19 @@ const SHAPE: Shape = Shape {
     flags: 0,
 };
 
-/// Whether something of this version is pinned; another version is refused.
-pub(super) fn is_there(pins: &Pins) -> Result<bool, StartError> {
+/// Whether something of the version `needed` is pinned; another version is refused, and `detach`
+/// named as the command that removes it.
+pub(super) fn is_there(pins: &Pins, needed: u32, detach: &'static str) -> Result<bool, StartError> {
     if !pins.any()? {
         return Ok(false);
     }
     match read(pins) {
-        Some(VERSION) => Ok(true),
+        Some(found) if found == needed => Ok(true),
         found => Err(StartError::Layout {
             pin_dir: pins.root().to_owned(),
             found: found.map_or_else(|| "unknown".to_owned(), |version| version.to_string()),
-            needed: VERSION,
+            needed,
+            detach,
         }),
     }
 }
@@ -46,12 +47,12 @@ fn read(pins: &Pins) -> Option<u32> {
     found.ok()?.then_some(version)
 }
 
-/// Pins this build's version: the first of all pins, so that none is ever without it.
-pub(super) fn write(pins: &Pins) -> Result<(), StartError> {
+/// Pins `version`, this build's: the first of all pins, so that none is ever without it.
+pub(super) fn write(pins: &Pins, version: u32) -> Result<(), StartError> {
     let path = pins.layout();
     let made = || -> std::io::Result<OwnedFd> {
         let map = sys::create_map("LAYOUT", &SHAPE, None)?;
-        let (key, version) = (0u32, VERSION);
+        let key = 0u32;
         // SAFETY: keys and values have four bytes each.
         unsafe { sys::update(map.as_fd(), &raw const key, &raw const version) }?;
         sys::pin(map.as_fd(), &path)?;

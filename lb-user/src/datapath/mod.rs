@@ -14,6 +14,7 @@ mod attach;
 mod batch;
 mod bpffs;
 mod collect;
+pub mod decap;
 mod edits;
 mod error;
 mod explain;
@@ -43,12 +44,12 @@ mod tables;
 
 use std::path::Path;
 
-use lb_common::ticks;
+use lb_common::{layout::VERSION, ticks};
 
 pub use attach::InterfaceStatus;
 pub use bpffs::{bpffs_mount_point, is_on_bpffs};
 pub use error::StartError;
-pub use interface::{Attached, AttachedMode};
+pub use interface::{Attached, AttachedMode, index as interface_index};
 pub use packet_log::PacketLog;
 pub use ports::pin_map as pin_map_of_ports;
 
@@ -101,7 +102,7 @@ impl Xdp {
     ) -> Result<(Self, Option<PacketLog>), StartError> {
         let pins = Pins::new(&config.pin_dir);
         bpffs::ensure(pins.root())?;
-        let taken_over = layout::is_there(&pins)?;
+        let taken_over = layout::is_there(&pins, VERSION, "mqlb detach")?;
         pins.make_directories()?;
         let lock = Lock::take(pins.root())?;
         let started = Self::start_locked(config, pins.clone(), lock, taken_over, log_packets);
@@ -122,7 +123,7 @@ impl Xdp {
         log_packets: bool,
     ) -> Result<(Self, Option<PacketLog>), StartError> {
         if !taken_over {
-            layout::write(&pins)?;
+            layout::write(&pins, VERSION)?;
         }
         let mut ebpf = loader::load(config, &pins, log_packets)?;
         let tables = Tables::open(&pins)?;

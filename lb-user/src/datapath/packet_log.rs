@@ -92,7 +92,11 @@ impl Ends {
 
 impl fmt::Display for Ends {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} > {}", self.from, self.to)
+        // Without ports it is a packet with a segment inside.
+        match (self.from.port(), self.to.port()) {
+            (0, 0) => write!(f, "{} > {}", self.from.ip(), self.to.ip()),
+            _ => write!(f, "{} > {}", self.from, self.to),
+        }
     }
 }
 
@@ -172,6 +176,11 @@ mod tests {
             Line::parse(&format!("{} 2 0 {NOTHING} {NOTHING}", Verdict::NotIp as u32)).unwrap();
         assert_eq!((line.verdict, line.came_in), (Verdict::NotIp, 2));
         assert!(!line.came.is_somewhere() && line.goes == line.came);
+    }
+
+    #[test]
+    fn a_packet_with_a_segment_inside_has_no_ports() {
+        assert_eq!(ends("10.99.3.4:0", "10.0.1.11:0").to_string(), "10.99.3.4 > 10.0.1.11");
     }
 
     #[test]

@@ -94,12 +94,7 @@ impl Pins {
     }
 
     pub(super) fn make_directories(&self) -> Result<(), StartError> {
-        let directories = [self.maps(), self.ports(), self.rings(), self.links()];
-        for directory in [vec![self.root.clone()], directories.to_vec()].concat() {
-            fs::create_dir_all(&directory)
-                .map_err(|source| StartError::file("make directory", &directory, source))?;
-        }
-        Ok(())
+        make(&[self.maps(), self.ports(), self.rings(), self.links()])
     }
 
     /// Removes every pin, links first: once no program runs, nobody misses the tables.
@@ -116,6 +111,14 @@ impl Pins {
         remove(&self.layout())?;
         remove_directory(&self.root)
     }
+}
+
+/// Makes these directories, and those that they lie in.
+pub(super) fn make(directories: &[PathBuf]) -> Result<(), StartError> {
+    directories.iter().try_for_each(|directory| {
+        fs::create_dir_all(directory)
+            .map_err(|source| StartError::file("make directory", directory, source))
+    })
 }
 
 /// Takes a program off its interface and removes the pin of its link.

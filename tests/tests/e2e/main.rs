@@ -12,6 +12,7 @@ mod remnants;
 mod silence;
 mod spread;
 mod takeover;
+mod tunnel;
 
 use std::process::Command;
 use std::time::Duration;

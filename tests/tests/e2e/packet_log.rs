@@ -15,11 +15,15 @@ fn logged(stage: &Stage) -> Vec<String> {
 }
 
 /// Waits for a line with all of these words.
-fn wait_logged(stage: &Stage, words: &[&str]) {
+pub fn wait_logged(stage: &Stage, words: &[&str]) -> String {
     let deadline = Instant::now() + LIMIT;
     let said = |line: &String| words.iter().all(|word| line.contains(word));
-    while !logged(stage).iter().any(said) {
-        assert!(Instant::now() < deadline, "no {words:?} in {:#?}", logged(stage));
+    loop {
+        let lines = logged(stage);
+        if let Some(line) = lines.iter().find(|line| said(line)) {
+            return line.clone();
+        }
+        assert!(Instant::now() < deadline, "no {words:?} in {lines:#?}");
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
 }

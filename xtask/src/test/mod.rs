@@ -49,7 +49,7 @@ pub fn run(options: &Options) -> Result<()> {
 
     if !sources::agree(&root)? {
         bail!(
-            "the sources of the XDP program and the checked-in object disagree\n\
+            "the sources of the XDP programs and the checked-in objects disagree\n\
              hint: cargo xtask build-ebpf, then commit lb-ebpf/object"
         );
     }
@@ -57,15 +57,20 @@ pub fn run(options: &Options) -> Result<()> {
         Some(_) => kernels::prepare(&root, privilege, !options.no_install)?,
         None => Vec::new(),
     };
-    let object = fresh_object(&root, options, privilege, &mut total)?;
-    let environment = Environment { object, program: root.join("target/debug/mqlb") };
+    let objects = fresh_objects(&root, options, privilege, &mut total)?;
+    let environment = Environment { objects, program: root.join("target/debug/mqlb") };
     // The guest is built with them, and shares what it is made of.
     let binaries = binaries::build_tests(&environment)?;
     if options.kernels != Some(OtherKernels::Only) {
         total.add(run_here(&binaries, &environment, options, privilege)?);
     }
     if !kernels.is_empty() {
-        let object = environment.object.clone().unwrap_or_else(|| root.join(sources::OBJECT));
+        let fresh =
+            environment.objects.iter().find(|(variable, _)| *variable == OBJECT_VARIABLES[0]);
+        let object = fresh.map_or_else(
+            || sources::object(&root, sources::PROGRAMS[0]),
+            |(_, object)| object.clone(),
+        );
         total.add(kernels::run(&kernels, &root.join("target/debug/guest"), &object)?);
     }
     total.report();
@@ -99,19 +104,23 @@ fn run_here(
     Ok(total)
 }
 
+/// The variables that name other objects than the checked-in ones, in the order of the programs.
+const OBJECT_VARIABLES: [&str; sources::PROGRAMS.len()] = ["MQLB_XDP_OBJECT", "MQLB_DECAP_OBJECT"];
+
 /// What the tests are told about this run.
 #[derive(Debug)]
 struct Environment {
-    /// The XDP program under test; `None` is the one that is checked in.
-    object: Option<PathBuf>,
+    /// The XDP programs under test, by the variables that name them; without an entry it is the one
+    /// that is checked in.
+    objects: Vec<(&'static str, PathBuf)>,
     /// The controller under test.
     program: PathBuf,
 }
 
 impl Environment {
     fn variables(&self) -> Vec<(&'static str, &Path)> {
-        let object = self.object.as_deref().map(|object| ("MQLB_XDP_OBJECT", object));
-        object.into_iter().chain([("MQLB_BIN", self.program.as_path())]).collect()
+        let objects = self.objects.iter().map(|(variable, object)| (*variable, object.as_path()));
+        objects.chain([("MQLB_BIN", self.program.as_path())]).collect()
     }
 }
 
@@ -122,33 +131,36 @@ fn no_root_tests(privilege: Privilege, missing: &[&str]) -> Option<String> {
     (!missing.is_empty()).then(|| format!("not installed: {}", missing.join(", ")))
 }
 
-/// Builds the XDP program from its sources; `None` if it came out as it is checked in, or could
-/// not be built here.
-fn fresh_object(
+/// Builds the XDP programs from their sources; those that came out as they are checked in, or could
+/// not be built here, are left out.
+fn fresh_objects(
     root: &Path,
     options: &Options,
     privilege: Privilege,
     total: &mut Outcome,
-) -> Result<Option<PathBuf>> {
+) -> Result<Vec<(&'static str, PathBuf)>> {
     if options.checked_in_object {
-        total.skip("the fresh build of the XDP program: --checked-in-object".to_owned());
-        return Ok(None);
+        total.skip("the fresh build of the XDP programs: --checked-in-object".to_owned());
+        return Ok(Vec::new());
     }
     if build_ebpf::cannot_build().is_some() {
         packages::provide(packages::FOR_BPF, privilege, !options.no_install)?;
     }
     if let Some(reason) = build_ebpf::cannot_build() {
-        total.skip(format!("the fresh build of the XDP program: {reason}"));
-        return Ok(None);
+        total.skip(format!("the fresh build of the XDP programs: {reason}"));
+        return Ok(Vec::new());
     }
-    let built = build_ebpf::build(root)?;
-    let checked_in = root.join(sources::OBJECT);
-    if fs::read(&checked_in).is_ok_and(|checked_in| checked_in == built) {
-        println!("the XDP program came out of the build as it is checked in");
-        return Ok(None);
+    let mut fresh = Vec::new();
+    for (program, variable) in sources::PROGRAMS.into_iter().zip(OBJECT_VARIABLES) {
+        let built = build_ebpf::build(root, program)?;
+        if fs::read(sources::object(root, program)).is_ok_and(|checked_in| checked_in == built) {
+            println!("{program} came out of the build as it is checked in");
+            continue;
+        }
+        println!("{program} differs from the checked-in one, as with another compiler");
+        let path = root.join(format!("target/ebpf/fresh-{program}.o"));
+        fs::write(&path, built).with_context(|| format!("write {}", path.display()))?;
+        fresh.push((variable, path));
     }
-    println!("the XDP program differs from the checked-in one, as with another compiler");
-    let path = root.join("target/ebpf/fresh.o");
-    fs::write(&path, built).with_context(|| format!("write {}", path.display()))?;
-    Ok(Some(path))
+    Ok(fresh)
 }

@@ -60,7 +60,8 @@ fn backend(at: &At, raw: &raw::Backend, service: Service<'_>) -> Checked<Backend
     let address_hint = "give the broker's address, as in `address: 10.0.1.11`";
     let address = at.required("address", raw.address.as_ref(), address_hint, |text| {
         let address = value::address(text)?;
-        rules::backend_fits(address, service.vip, service.around).map(|()| address)
+        rules::backend_fits(address, service.vip, service.mode.ok(), service.around)
+            .map(|()| address)
     });
     // Without a port of the service, the missing one has been reported there.
     let port = match raw.port.as_ref() {

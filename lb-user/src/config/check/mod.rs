@@ -9,6 +9,7 @@ pub(super) mod report;
 mod service;
 mod settings;
 mod tls;
+mod tunnel;
 
 use std::net::IpAddr;
 
@@ -65,7 +66,9 @@ fn config(root: &At, raw: raw::Config) -> Checked<Config> {
         root.defaulted("hold_vips", raw.hold_vips.as_ref(), defaults::HOLD_VIPS, value::boolean);
     let log = settings::log(&root.key("log"), &raw.log.unwrap_or_default());
     let sources = nat.as_ref().map_or(&[][..], |nat| &nat.addresses);
-    let around = Surroundings { vips: &vips, sources };
+    let taken = [&vips, sources].concat();
+    let tunnel = tunnel::tunnel(&root.key("tunnel"), &raw.tunnel.unwrap_or_default(), &taken);
+    let around = Surroundings { vips: &vips, sources, tunnel: tunnel.ok() };
     let services = all_services(&root.key("services"), services, around);
     if let Ok(limits) = limits {
         enough_room(root, &services, limits.backends);
@@ -73,6 +76,7 @@ fn config(root: &At, raw: raw::Config) -> Checked<Config> {
     Ok(Config {
         interfaces,
         nat: nat?,
+        tunnel: tunnel?,
         seed: seed?,
         limits: limits?,
         timeouts: timeouts?,

@@ -8,7 +8,7 @@ use super::report::{At, Checked, Reported};
 use crate::config::{
     defaults,
     fault::Fault,
-    model::{NatSettings, PortRange},
+    model::{Mode, NatSettings, PortRange},
     raw,
     rules::{self, Role},
     value,
@@ -90,7 +90,10 @@ fn clear_of_services(at: &At, ports: PortRange, addresses: &[IpAddr], services: 
 
 /// Whether the replies of a service pass here: anything but a mode that says otherwise.
 fn is_nat(service: &raw::Service) -> bool {
-    service.mode.as_ref().is_none_or(|mode| mode.0 != "dsr")
+    service
+        .mode
+        .as_ref()
+        .is_none_or(|mode| ![Mode::Dsr.name(), Mode::Ipip.name()].contains(&mode.0.as_str()))
 }
 
 fn vip(service: &raw::Service) -> Option<IpAddr> {

@@ -39,7 +39,7 @@ pub fn service(
     let port_hint = "give the port that clients connect to: 1883 for MQTT, 8883 for MQTT over TLS";
     let port = at.required("port", raw.port.as_ref(), port_hint, value::port);
     let mode = at.defaulted("mode", raw.mode.as_ref(), defaults::MODE, |text| {
-        value::choice(text, &[("nat", Mode::Nat), ("dsr", Mode::Dsr)])
+        value::choice(text, &[("nat", Mode::Nat), ("dsr", Mode::Dsr), ("ipip", Mode::Ipip)])
     });
     let idle =
         at.defaulted("idle_timeout", raw.idle_timeout.as_ref(), defaults::IDLE_TIMEOUT, |text| {

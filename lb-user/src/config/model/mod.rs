@@ -6,6 +6,7 @@ mod duration;
 mod health;
 mod name;
 mod ports;
+mod prefix;
 mod secret;
 mod service;
 
@@ -23,6 +24,7 @@ pub use health::{
 };
 pub use name::{InvalidName, Name};
 pub use ports::{PortRange, overlaps};
+pub use prefix::{InvalidPrefix, Prefix};
 pub use secret::Secret;
 pub use service::{AllDown, Backend, Mode, Refusal, Service, Weight};
 
@@ -33,6 +35,8 @@ pub struct Config {
     pub interfaces: Vec<InterfaceSettings>,
     /// The balancer's side of the connections towards the brokers.
     pub nat: NatSettings,
+    /// Where outer addresses of tunnelled packets come from.
+    pub tunnel: TunnelSettings,
     /// Key of the flow hash; `None` means one that is made at the first start and kept in
     /// `state_dir`.
     pub seed: Option<Secret<Seed>>,
@@ -108,6 +112,24 @@ impl NatSettings {
             IpAddr::V4(_) => None,
             IpAddr::V6(v6) => Some(*v6),
         })
+    }
+}
+
+/// Where outer addresses of tunnelled packets come from: a prefix of each family that a service in
+/// mode `ipip` has backends of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct TunnelSettings {
+    /// The IPv4 prefix.
+    pub v4: Option<Prefix>,
+    /// The IPv6 prefix.
+    pub v6: Option<Prefix>,
+}
+
+impl TunnelSettings {
+    /// The prefix for the way to `destination`.
+    #[must_use]
+    pub const fn to(&self, destination: IpAddr) -> Option<Prefix> {
+        if destination.is_ipv4() { self.v4 } else { self.v6 }
     }
 }
 

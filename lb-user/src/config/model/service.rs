@@ -133,6 +133,9 @@ pub enum Mode {
     Nat,
     /// Direct server return: brokers on the same link hold the VIP and answer the client themselves.
     Dsr,
+    /// The packet is wrapped into another one to the broker, which may be anywhere and of another
+    /// family, holds the VIP and answers the client itself.
+    Ipip,
 }
 
 impl Mode {
@@ -142,6 +145,7 @@ impl Mode {
         match self {
             Self::Nat => "nat",
             Self::Dsr => "dsr",
+            Self::Ipip => "ipip",
         }
     }
 

@@ -5,7 +5,11 @@ use std::collections::BTreeSet;
 use serde_yaml::Value;
 
 use super::{keys::all_keys, text_of, workspace};
-use crate::config::{load, model::Config, parse};
+use crate::config::{
+    load,
+    model::{Config, Mode},
+    parse,
+};
 
 /// The full sample with the settings that are commented out (no space after the `#`) put in.
 fn uncommented() -> String {
@@ -61,7 +65,15 @@ fn the_full_sample_shows_every_key() {
 fn settings_commented_out_in_the_full_sample_are_the_defaults() {
     let sample = loaded("configs/mqlb.yaml");
     let mut with_defaults = parse(&uncommented()).unwrap_or_else(|error| panic!("{error}"));
-    // The only one of them without a default.
+    // The only ones of them without a default.
     assert!(with_defaults.seed.take().is_some());
+    assert_ne!(std::mem::take(&mut with_defaults.tunnel), sample.tunnel);
     assert_eq!(with_defaults, sample);
+}
+
+#[test]
+fn the_sample_of_tunnels_is_valid() {
+    let config = loaded("configs/ipip.yaml");
+    assert!(config.nat.addresses.is_empty());
+    assert!(config.services.iter().all(|service| service.mode == Mode::Ipip));
 }

@@ -11,14 +11,17 @@ mod ports;
 mod privileges;
 mod reverse_path;
 mod routes;
+mod tunnel;
 mod xdp;
+
+use std::net::IpAddr;
 
 use super::{Finding, Host, Interface};
 use crate::config::model::Config;
 
 type Check = fn(&Config, &Host) -> Vec<Finding>;
 
-const CHECKS: [Check; 12] = [
+const CHECKS: [Check; 13] = [
     kernel::check,
     privileges::check,
     files::check,
@@ -28,6 +31,7 @@ const CHECKS: [Check; 12] = [
     forwarding::check,
     reverse_path::check,
     mtu::check,
+    tunnel::check,
     offloads::check,
     xdp::check,
     ports::check,
@@ -44,14 +48,21 @@ fn interfaces<'a>(config: &'a Config, host: &'a Host) -> impl Iterator<Item = &'
     config.interfaces.iter().filter_map(|settings| host.interface(&settings.name))
 }
 
-/// Whether a service, and with it some packet, is of IPv4.
+/// Whether some packet is of IPv4: of a service, or on the way to a broker.
 fn uses_ipv4(config: &Config) -> bool {
-    config.services.iter().any(|service| service.vip.is_ipv4())
+    addresses_of_packets(config).any(|address| address.is_ipv4())
 }
 
-/// Whether a service, and with it some packet, is of IPv6.
+/// Whether some packet is of IPv6: of a service, or on the way to a broker.
 fn uses_ipv6(config: &Config) -> bool {
-    config.services.iter().any(|service| service.vip.is_ipv6())
+    addresses_of_packets(config).any(|address| address.is_ipv6())
+}
+
+fn addresses_of_packets(config: &Config) -> impl Iterator<Item = IpAddr> + '_ {
+    config.services.iter().flat_map(|service| {
+        let brokers = service.backends.iter().map(|backend| backend.address);
+        brokers.chain([service.vip])
+    })
 }
 
 /// The names of a setting of an interface under /proc/sys have slashes; `sysctl` takes them too,
