@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::model::{
-    AllDown, Limits, LogFormat, LogLevel, LogSettings, Mode, MqttVersion, PortRange, Refusal,
-    StatusRange, Timeouts, Weight, XdpMode,
+    AllDown, Guard, Limits, LogFormat, LogLevel, LogSettings, Mode, MqttVersion, PortRange,
+    Refusal, StatusRange, Timeouts, Weight, XdpMode,
 };
 
 const fn seconds(seconds: u64) -> Duration {
@@ -57,6 +57,9 @@ pub const IDLE_TIMEOUT: Duration = seconds(28 * 3600);
 
 /// `services[].no_backend` and `services[].unknown_flow`
 pub const REFUSAL: Refusal = Refusal::Reset;
+
+/// `services[].guard`
+pub const GUARD: Guard = Guard::Off;
 
 /// `services[].all_down`
 pub const ALL_DOWN: AllDown = AllDown::LastKnownGood;

@@ -54,6 +54,7 @@ mapping! {
         idle_timeout: Text,
         no_backend: Text,
         unknown_flow: Text,
+        guard: Text,
         all_down: Text,
         dead_after: Text,
         rebase_after: Text,

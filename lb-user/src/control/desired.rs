@@ -13,7 +13,7 @@ use lb_common::{
 };
 
 use super::overlay::Overlay;
-use crate::config::model::{AllDown, Config, Mode, Name, Prefix, Refusal, Service};
+use crate::config::model::{AllDown, Config, Guard, Mode, Name, Prefix, Refusal, Service};
 
 /// The address and port of a broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -157,7 +157,12 @@ impl DesiredService {
                 Mode::Ipip => mode::IPIP,
             },
             flags: flag(service.no_backend, service_flags::RESET_WITHOUT_BACKEND)
-                | flag(service.unknown_flow, service_flags::RESET_UNKNOWN_FLOW),
+                | flag(service.unknown_flow, service_flags::RESET_UNKNOWN_FLOW)
+                | match service.guard {
+                    Guard::Off => 0,
+                    Guard::Mqtt => service_flags::ONLY_MQTT,
+                    Guard::Tls => service_flags::ONLY_TLS,
+                },
             checked: service.health.is_some(),
             all_down: service.all_down,
             together_ticks: together,

@@ -5,6 +5,7 @@
 mod changes;
 mod direct;
 mod failure;
+mod greeting;
 mod kernel;
 mod metrics;
 mod packet_log;

@@ -13,7 +13,7 @@ use super::{
 use crate::config::{
     defaults,
     fault::Fault,
-    model::{AllDown, Mode, Name, Refusal, Service},
+    model::{AllDown, Guard, Mode, Name, Refusal, Service},
     raw,
     rules::{self, Role, Surroundings},
     value,
@@ -49,6 +49,17 @@ pub fn service(
         at.defaulted("no_backend", raw.no_backend.as_ref(), defaults::REFUSAL, refusal);
     let unknown_flow =
         at.defaulted("unknown_flow", raw.unknown_flow.as_ref(), defaults::REFUSAL, refusal);
+    let guard = at.defaulted("guard", raw.guard.as_ref(), defaults::GUARD, |text| {
+        let known = [("off", Guard::Off), ("mqtt", Guard::Mqtt), ("tls", Guard::Tls)];
+        let guard = value::choice(text, &known)?;
+        if guard != Guard::Off && mode.is_ok_and(Mode::is_direct) {
+            return Err(Fault::new(
+                format!("`{text}` needs `mode: nat`: only there every connection is known"),
+                "remove the guard, or use `mode: nat`",
+            ));
+        }
+        Ok(guard)
+    });
     let all_down = at.defaulted("all_down", raw.all_down.as_ref(), defaults::ALL_DOWN, |text| {
         let known = [("last_known_good", AllDown::LastKnownGood), ("refuse", AllDown::Refuse)];
         value::choice(text, &known)
@@ -73,6 +84,7 @@ pub fn service(
         idle_timeout: idle?,
         no_backend: no_backend?,
         unknown_flow: unknown_flow?,
+        guard: guard?,
         all_down: all_down?,
         dead_after: dead_after?,
         rebase_after: rebase_after?,

@@ -28,6 +28,8 @@ pub struct Service {
     pub no_backend: Refusal,
     /// The answer to a segment of no known connection.
     pub unknown_flow: Refusal,
+    /// What the first data of a connection must be.
+    pub guard: Guard,
     /// What happens while every backend fails its health check.
     pub all_down: AllDown,
     /// How long a backend may be down before its connections are given up; `None` is for ever.
@@ -164,6 +166,18 @@ pub enum Refusal {
     Reset,
     /// Dropped: the client runs into its timeout.
     Drop,
+}
+
+/// What the first data of a connection must be; if they are something else, it is reset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Guard {
+    /// Anything.
+    Off,
+    /// The CONNECT of MQTT.
+    Mqtt,
+    /// The handshake of TLS.
+    Tls,
 }
 
 /// What happens to new connections while every backend fails its health check.

@@ -19,6 +19,7 @@ fn service() -> Service {
         port: 1883,
         mode: Mode::Nat,
         idle_timeout: Duration::from_secs(1),
+        guard: crate::config::model::Guard::Off,
         dead_after: None,
         rebase_after: Duration::from_secs(1),
         no_backend: Refusal::Reset,
