@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use lb_common::{
     flow::{Flow, FlowKey},
     port::{Port, port_flags},
+    ring::Slot,
 };
 
 use super::{
@@ -15,10 +16,7 @@ use super::{
     table::Table,
 };
 use crate::{
-    control::{
-        datapath::{DatapathError, SweepReport},
-        direct::DirectRings,
-    },
+    control::datapath::{DatapathError, SweepReport},
     ring::transition::SlotSet,
 };
 
@@ -58,6 +56,9 @@ pub(super) struct FlowTables<'a, T> {
     pub learned: &'a T,
 }
 
+/// Says which slot a flow falls into; `None` if its service's brokers do not answer directly.
+pub(super) type SlotOf<'a> = &'a dyn Fn(&FlowKey) -> Option<(u32, Slot)>;
+
 /// A purge needs a second pass if a packet was removing an entry during the first; a third, never.
 const MOST_PASSES: u32 = 4;
 
@@ -83,11 +84,11 @@ pub(super) fn everything(
     tables: &FlowTables<'_, impl Entries>,
     known: &Known,
     suspects: &mut Suspects,
-    direct: &DirectRings,
+    slot_of: SlotOf<'_>,
     now: u32,
 ) -> Result<SweepReport, DatapathError> {
     let mut notes = Notes::default();
-    let mut over = |table, stage| pass(table, known, stage, now, Some((&mut notes, direct)));
+    let mut over = |table, stage| pass(table, known, stage, now, Some((&mut notes, slot_of)));
     let handshakes = over(tables.pending, Stage::Handshake)?;
     // After the handshakes: a flow that is promoted meanwhile is found in the second table.
     let mut connections = over(tables.flows, Stage::Connection)?;
@@ -133,7 +134,7 @@ fn pass(
     known: &Known,
     stage: Stage,
     now: u32,
-    mut notes: Option<(&mut Notes, &DirectRings)>,
+    mut notes: Option<(&mut Notes, SlotOf<'_>)>,
 ) -> Result<Pass, DatapathError> {
     let mut pass = Pass::default();
     let mut gone = Gone::new(table, known, stage, now);
@@ -151,8 +152,8 @@ fn pass(
                 }
                 continue;
             }
-            if let Some((notes, direct)) = &mut notes
-                && !notes.keep(key, flow, stage, place, direct)
+            if let Some((notes, slot_of)) = &mut notes
+                && !notes.keep(key, flow, stage, place, slot_of(key))
             {
                 gone.add(key, flow, None);
                 continue;
@@ -175,12 +176,12 @@ impl Notes {
         flow: &Flow,
         stage: Stage,
         place: Option<(u32, usize)>,
-        direct: &DirectRings,
+        slot: Option<(u32, Slot)>,
     ) -> bool {
         if let Some((peer, index)) = place {
             self.named.note(peer, index);
         }
-        let Some((number, slot)) = direct.place(key) else { return true };
+        let Some((number, slot)) = slot else { return true };
         let stable = slot.base() == slot.current();
         if stable && slot.base() == flow.backend() && stage != Stage::Handshake {
             return false;

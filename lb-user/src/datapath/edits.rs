@@ -77,7 +77,9 @@ impl Datapath for Xdp {
     }
 
     fn sweep(&mut self, now: u32, direct: &DirectRings) -> Result<SweepReport, DatapathError> {
-        collect::everything(&self.tables.of_flows(), &self.known, &mut self.suspects, direct, now)
+        let slot_of = |key: &FlowKey| direct.place(key);
+        let Self { tables, known, suspects, .. } = self;
+        collect::everything(&tables.of_flows(), known, suspects, &slot_of, now)
     }
 
     fn sweep_pending(&mut self, now: u32) -> Result<u64, DatapathError> {
