@@ -3,6 +3,7 @@
 //!
 //! A step is one operation on a table, or on a word that CPUs share.
 
+mod direct;
 mod nat;
 mod schedule;
 mod table;
