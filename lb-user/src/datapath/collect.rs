@@ -88,7 +88,10 @@ pub(super) fn everything(
     now: u32,
 ) -> Result<SweepReport, DatapathError> {
     let mut notes = Notes::default();
-    let mut over = |table, stage| pass(table, known, stage, now, Some((&mut notes, slot_of)));
+    let mut over = |table, stage| {
+        let noting = Noting { notes: &mut notes, slot_of, learned: tables.learned };
+        pass(table, known, stage, now, Some(noting))
+    };
     let handshakes = over(tables.pending, Stage::Handshake)?;
     // After the handshakes: a flow that is promoted meanwhile is found in the second table.
     let mut connections = over(tables.flows, Stage::Connection)?;
@@ -129,15 +132,23 @@ pub(super) fn handshakes(
     Ok(pass(pending, known, Stage::Handshake, now, None)?.left)
 }
 
-fn pass(
-    table: &impl Entries,
+/// What [`pass`] needs to note entries that are left.
+struct Noting<'a, T> {
+    notes: &'a mut Notes,
+    slot_of: SlotOf<'a>,
+    learned: &'a T,
+}
+
+fn pass<T: Entries>(
+    table: &T,
     known: &Known,
     stage: Stage,
     now: u32,
-    mut notes: Option<(&mut Notes, SlotOf<'_>)>,
+    mut noting: Option<Noting<'_, T>>,
 ) -> Result<Pass, DatapathError> {
     let mut pass = Pass::default();
     let mut gone = Gone::new(table, known, stage, now);
+    let mut agreed = Vec::new();
     table.visit(|keys, flows| {
         for (key, flow) in keys.iter().zip(flows) {
             let place = known.place(flow);
@@ -152,9 +163,10 @@ fn pass(
                 }
                 continue;
             }
-            if let Some((notes, slot_of)) = &mut notes
+            if let Some(Noting { notes, slot_of, .. }) = &mut noting
                 && !notes.keep(key, flow, stage, place, slot_of(key))
             {
+                agreed.push(*key);
                 gone.add(key, flow, None);
                 continue;
             }
@@ -163,6 +175,13 @@ fn pass(
                 *pass.open.entry(flow.backend()).or_default() += 1;
             }
         }
+        // What was learned of an older connection from the same port must not speak for this one.
+        if let Some(Noting { learned, .. }) = &noting
+            && stage == Stage::Connection
+        {
+            learned.remove_batch(&agreed)?;
+        }
+        agreed.clear();
         gone.remove()
     })?;
     Ok(pass)

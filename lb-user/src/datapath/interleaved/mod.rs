@@ -25,6 +25,13 @@ fn try_orders(count: u64, run: impl Fn(u64) + panic::RefUnwindSafe) {
     }
 }
 
+/// Tells what happens, if only one order is tried.
+fn tell(what: impl FnOnce() -> String) {
+    if from_environment("INTERLEAVING").is_some() {
+        println!("{:?} {}", std::thread::current().id(), what());
+    }
+}
+
 /// A number from the environment.
 fn from_environment(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|value| value.parse().unwrap())

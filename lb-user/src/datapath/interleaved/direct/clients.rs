@@ -1,7 +1,7 @@
 //! Clients that open, speak, fall silent, close and come back from the same port, and what may
 //! become of their connections.
 
-use std::{collections::BTreeMap, net::IpAddr, sync::atomic::Ordering::Relaxed};
+use std::{collections::BTreeMap, fmt, net::IpAddr, sync::atomic::Ordering::Relaxed};
 
 use lb_common::{flow::FlowKey, ticks, verdict::Verdict};
 use lb_ebpf::{
@@ -102,6 +102,15 @@ pub(super) struct Sent {
     pub frame: Frame,
     /// The broker that is to get it.
     peer: Option<u16>,
+}
+
+impl fmt::Debug for Sent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { client, attempt, kind, frame, peer } = self;
+        let at = frame.sequence.wrapping_sub(attempt * NEXT_ATTEMPT);
+        let flags = frame.flags;
+        write!(f, "{kind:?} of {client}.{attempt} (flags {flags}, {at} behind) for {peer:?}")
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

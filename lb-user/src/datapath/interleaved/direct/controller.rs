@@ -21,6 +21,7 @@ use super::{
             orphans::Suspects,
         },
         schedule::grace,
+        tell,
     },
     Rules,
     brokers::{Brokers, arrival},
@@ -153,6 +154,7 @@ impl<'a> Controller<'a> {
     }
 
     fn apply(&mut self, edit: &Edit, slots: &Slots<SLOTS>) {
+        tell(|| format!("{}: {edit}: {:?}", self.shared.time(), slots.ring()));
         match edit {
             Edit::PutRing { .. } => {
                 self.shared.swap_ring(slots.ring());
@@ -202,6 +204,7 @@ impl<'a> Controller<'a> {
             let number = self.shared.slot_number(key);
             Some((number, ring[number as usize]))
         };
+        tell(|| format!("{now}: sweep of {ring:?}"));
         let report = self.with_tables(|tables, known| {
             collect::everything(tables, known, &mut Suspects::default(), &slot_of, now).unwrap()
         });

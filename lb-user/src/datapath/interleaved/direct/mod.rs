@@ -21,7 +21,7 @@ use self::{
 };
 use super::{
     schedule::{Schedule, quiet, rest, section},
-    try_orders,
+    tell, try_orders,
 };
 use crate::ring::transition::Pace;
 
@@ -110,6 +110,7 @@ impl Run<'_> {
         section(|| {
             let sent = next(&mut self.clients.lock().unwrap(), self.shared);
             let (verdict, to) = send(self.shared, &sent.frame);
+            tell(|| format!("{}: {sent:?}: {verdict:?}, to {to:?}", self.shared.time()));
             self.clients.lock().unwrap().judge(self.shared, &sent, verdict, to);
         });
         self.packets.fetch_add(1, Relaxed);

@@ -27,8 +27,9 @@ use lb_ebpf::{
 
 use super::super::{
     super::collect::Entries,
-    schedule::{section, step},
+    schedule::{section, step, without_steps},
     table::{FlowRef, Table},
+    tell,
 };
 use crate::{control::datapath::DatapathError, ring::transition::SlotSet};
 
@@ -301,7 +302,10 @@ impl Entries for Collected<'_> {
         let Self(shared, table) = self;
         let mut removed = 0;
         for key in keys {
-            if table.remove(key).is_some() {
+            if let Some(entry) = table.remove(key) {
+                let flow = without_steps(|| entry.flow());
+                let time = shared.time();
+                tell(|| format!("{time}: {:?}:{:?} removed, {flow:?}", key.client, key.port));
                 removed += 1;
                 *shared.events.collected.lock().unwrap().entry(*key).or_default() += 1;
             }
