@@ -93,11 +93,12 @@ fn handshake<T: Tables>(
     }
 }
 
-/// Notes a flow as one of `base`'s.
+/// Notes a flow as one of `base`'s. An entry in its way is of an older flow, or came just now from
+/// another CPU: which one does not matter, the slot is only learned once more.
 #[inline(always)]
 fn learn(placed: &Placed<'_>, base: u32, now: u32, tables: &impl Tables) {
     let flow = Flow::tracked(base, now, placed.service.idle_ticks);
-    if tables.insert_learned(&placed.key, flow) == Err(InsertError::Full) {
+    if tables.insert_learned(&placed.key, flow).is_err() {
         tables.note_missed(placed.service.id, placed.number);
     }
 }
