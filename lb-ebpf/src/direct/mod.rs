@@ -107,6 +107,18 @@ fn to(placed: &Placed<'_>, id: u32, tables: &impl Tables) -> Result<Forward, Ver
     })
 }
 
+/// Where a segment goes that no handshake speaks for.
+#[inline(always)]
+fn by_default(placed: &Placed<'_>, now: u32, tables: &impl Tables) -> u32 {
+    if let Some(cell) = tables.learned(&placed.key) {
+        let flow = cell.load();
+        if !is_over(&flow, now) {
+            return flow.backend();
+        }
+    }
+    placed.slot.base()
+}
+
 /// Wraps what `forward` sends.
 ///
 /// Its source is the bare prefix: one route serves all flows, and is soon known.

@@ -7,7 +7,7 @@ use lb_common::{
     verdict::Verdict,
 };
 
-use super::{Placed, is_over, to};
+use super::{Placed, by_default, is_over, to};
 use crate::{
     Forward, refusal,
     tables::{Event, InsertError, Tables},
@@ -43,7 +43,10 @@ pub(super) fn decide<T: Tables>(
     if id == NO_BACKEND {
         return Err(refusal::no_backend(placed.service));
     }
-    if id == placed.slot.base() {
+    // An older connection from the same port may have been learned: then the slot says nothing of
+    // where the segments that follow will go.
+    let otherwise = by_default(placed, now, tables);
+    if id == otherwise {
         tables.count(id, Event::Attempted);
         return to(placed, id, tables);
     }
@@ -58,9 +61,8 @@ pub(super) fn decide<T: Tables>(
             to(placed, cell.deref().load().backend(), tables)
         }
         Err(InsertError::Full) => {
-            let base = placed.slot.base();
-            let forward = to(placed, base, tables)?;
-            tables.count(base, Event::Attempted);
+            let forward = to(placed, otherwise, tables)?;
+            tables.count(otherwise, Event::Attempted);
             Ok(Forward { verdict: Verdict::ToBackendUntracked, ..forward })
         }
     }

@@ -20,7 +20,7 @@ use super::{
             known::Known,
             orphans::Suspects,
         },
-        schedule::grace,
+        schedule::{grace, without_steps},
         tell,
     },
     Rules,
@@ -182,10 +182,21 @@ impl<'a> Controller<'a> {
                 if std::mem::take(&mut self.is_settling_due) {
                     grace();
                 }
+                self.assert_purged(*id);
                 self.shared.clear_backend(*id);
                 self.known.backends.remove(id);
             }
             _ => unreachable!("{edit}"),
+        }
+    }
+
+    /// Panics if an entry names this backend, whose number may soon be another's.
+    fn assert_purged(&self, id: u32) {
+        for table in [&self.shared.pending, &self.shared.flows, &self.shared.learned] {
+            let left = without_steps(|| {
+                table.list().iter().any(|(_, entry)| entry.flow().backend() == id)
+            });
+            assert!(!left, "an entry of backend {id} is left");
         }
     }
 
