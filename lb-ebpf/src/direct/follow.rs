@@ -10,7 +10,7 @@ use lb_common::{
     verdict::Verdict,
 };
 
-use super::{Placed, is_over, to};
+use super::{Placed, forwards, is_over, to};
 use crate::{
     Forward,
     parse::tcp_flags,
@@ -72,6 +72,10 @@ fn handshake<T: Tables>(
     }
     if opening.is_promoted() {
         // The other CPU had just promoted it.
+        return Ok(Some(opening.backend()));
+    }
+    if !forwards(opening.backend(), tables) {
+        // Its entries are being purged: another one would be left over.
         return Ok(Some(opening.backend()));
     }
     let flow = Flow::tracked(opening.backend(), now, placed.service.idle_ticks);

@@ -107,6 +107,12 @@ fn to(placed: &Placed<'_>, id: u32, tables: &impl Tables) -> Result<Forward, Ver
     })
 }
 
+/// Whether the backend with this number may get the segments of its flows.
+#[inline(always)]
+fn forwards(id: u32, tables: &impl Tables) -> bool {
+    tables.backend(id).is_some_and(|backend| backend.flags & backend_flags::FORWARD != 0)
+}
+
 /// Where a segment goes that no handshake speaks for.
 #[inline(always)]
 fn by_default(placed: &Placed<'_>, now: u32, tables: &impl Tables) -> u32 {

@@ -212,9 +212,9 @@ impl Notes {
 
 /// Removes every entry of `backend` and lets its ports rest.
 ///
-/// The ring leads to others by now, and the backend's entry says that it refuses. A packet that read
-/// that entry before can add no flow any more: a handshake that is completed must win the port that
-/// is taken here. `settle` waits until every packet is through that is under way when it is called.
+/// The ring leads to others by now, the backend's entry says that it refuses, and every packet is
+/// through that may have read that entry before: no flow is added any more. `settle` waits until
+/// every packet is through that is under way when it is called.
 pub(super) fn purge(
     tables: &FlowTables<'_, impl Entries>,
     known: &Known,

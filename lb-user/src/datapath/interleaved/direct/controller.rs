@@ -46,8 +46,9 @@ pub(super) struct Controller<'a> {
     tables: Tables,
     slots: Slots<SLOTS>,
     known: Known,
-    /// Whether a wait for the packets under way is due.
-    is_settling_due: bool,
+    /// Whether a backend refuses, or was purged, since the last wait for the packets under way.
+    refuses: bool,
+    purged: bool,
 }
 
 impl<'a> Controller<'a> {
@@ -65,7 +66,8 @@ impl<'a> Controller<'a> {
                 ports: BTreeMap::new(),
                 ports_per_table: 0,
             },
-            is_settling_due: true,
+            refuses: true,
+            purged: true,
         }
     }
 
@@ -166,9 +168,13 @@ impl<'a> Controller<'a> {
             Edit::PutBackend { id, backend } => {
                 self.shared.put_backend(*id, backend);
                 self.known.backends.insert(*id, *backend);
+                self.refuses |= backend.flags & FORWARD == 0;
             }
             Edit::Purge { backend } => {
-                self.is_settling_due = true;
+                if std::mem::take(&mut self.refuses) {
+                    grace();
+                }
+                self.purged = true;
                 let settle = || {
                     grace();
                     Ok(())
@@ -179,7 +185,7 @@ impl<'a> Controller<'a> {
                 });
             }
             Edit::ClearBackend { id } => {
-                if std::mem::take(&mut self.is_settling_due) {
+                if std::mem::take(&mut self.purged) {
                     grace();
                 }
                 self.assert_purged(*id);
@@ -249,7 +255,7 @@ impl<'a> Controller<'a> {
     /// Another controller takes over.
     pub(super) fn restart(&mut self) {
         self.slots = Slots::read_back(Box::new(*self.slots.ring()), self.shared.time());
-        self.is_settling_due = true;
+        (self.refuses, self.purged) = (true, true);
     }
 }
 
