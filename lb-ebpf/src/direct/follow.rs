@@ -6,11 +6,10 @@ use lb_common::{
     flow::{Flow, FlowCell},
     ring::{NO_BACKEND, slot_flags},
     settings::Settings,
-    ticks,
     verdict::Verdict,
 };
 
-use super::{Placed, forwards, is_over, to};
+use super::{Placed, forwards, is_opening_over, is_over, to};
 use crate::{
     Forward,
     parse::tcp_flags,
@@ -66,7 +65,7 @@ fn handshake<T: Tables>(
     tables: &T,
 ) -> Result<Option<u32>, Verdict> {
     let opening = cell.load();
-    let over = ticks::age(now, opening.last_seen) > settings.pending_ticks;
+    let over = is_opening_over(&opening, settings, placed.service, now);
     if over || !opening.is_promoted() && !opening.follows_syn(placed.segment.sequence, FIRST_DATA) {
         return Ok(None);
     }

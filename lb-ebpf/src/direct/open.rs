@@ -3,11 +3,10 @@
 use core::ops::Deref as _;
 
 use lb_common::{
-    backend::backend_flags, flow::Flow, ring::NO_BACKEND, settings::Settings, ticks,
-    verdict::Verdict,
+    backend::backend_flags, flow::Flow, ring::NO_BACKEND, settings::Settings, verdict::Verdict,
 };
 
-use super::{Placed, by_default, is_over, to};
+use super::{Placed, by_default, is_opening_over, is_over, to};
 use crate::{
     Forward, refusal,
     tables::{Event, InsertError, Tables},
@@ -33,7 +32,8 @@ pub(super) fn decide<T: Tables>(
     }
     if let Some(cell) = tables.pending(&placed.key) {
         let opening = cell.load();
-        if is_good(&opening, settings, now, tables) {
+        let over = is_opening_over(&opening, settings, placed.service, now);
+        if !over && accepts(opening.backend(), tables) {
             cell.note_syn(placed.segment.sequence, now);
             return to(placed, opening.backend(), tables);
         }
@@ -68,10 +68,8 @@ pub(super) fn decide<T: Tables>(
     }
 }
 
-/// Whether a handshake that is under way may go on where it began.
+/// Whether a handshake that is under way may go on with this backend.
 #[inline(always)]
-fn is_good(opening: &Flow, settings: &Settings, now: u32, tables: &impl Tables) -> bool {
-    let accepts =
-        |id| tables.backend(id).is_some_and(|backend| backend.flags & backend_flags::ACCEPT != 0);
-    ticks::age(now, opening.last_seen) <= settings.pending_ticks && accepts(opening.backend())
+fn accepts(id: u32, tables: &impl Tables) -> bool {
+    tables.backend(id).is_some_and(|backend| backend.flags & backend_flags::ACCEPT != 0)
 }

@@ -27,8 +27,6 @@ use crate::ring::transition::Pace;
 
 /// Ticks in which every client speaks.
 const HORIZON: u32 = 20;
-/// Age at which a handshake is forgotten.
-const PENDING: u32 = 4;
 
 /// The rules that the controller of a run keeps.
 #[derive(Clone, Copy, Debug)]
@@ -61,7 +59,8 @@ fn run(seed: u64, rules: Rules) -> Tally {
     let small = random.bool();
     let mut room = || if small { random.usize(1..4) } else { 99 };
     let room = Room { pending: room(), flows: room(), learned: room() };
-    let shared = &Shared::new(room, HORIZON, PENDING);
+    let pending = [4, 15, 30][random.usize(..3)];
+    let shared = &Shared::new(room, HORIZON, pending);
     let pace = Pace { horizon: HORIZON, rebase_after: [0, 25, 60][random.usize(..3)] };
     let mut controller = Controller::new(shared, rules, pace, Brokers::new(random.u32(0..8)));
     controller.brokers.all[0].wanted = true;
