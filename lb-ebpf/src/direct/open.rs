@@ -1,9 +1,11 @@
 //! A SYN on a slot in transition.
 
-use core::ops::Deref as _;
-
 use lb_common::{
-    backend::backend_flags, flow::Flow, ring::NO_BACKEND, settings::Settings, verdict::Verdict,
+    backend::backend_flags,
+    flow::{Flow, FlowCell},
+    ring::NO_BACKEND,
+    settings::Settings,
+    verdict::Verdict,
 };
 
 use super::{Placed, by_default, is_opening_over, is_over, to};
@@ -34,7 +36,7 @@ pub(super) fn decide<T: Tables>(
         let opening = cell.load();
         let over = is_opening_over(&opening, settings, placed.service, now);
         if !over && accepts(opening.backend(), tables) {
-            cell.note_syn(placed.segment.sequence, now);
+            note(placed, &cell, &opening, now);
             return to(placed, opening.backend(), tables);
         }
         tables.remove_pending(&placed.key);
@@ -58,13 +60,24 @@ pub(super) fn decide<T: Tables>(
         Err(InsertError::Exists) => {
             // Another CPU opened the same flow meanwhile: its choice stands.
             let cell = tables.pending(&placed.key).ok_or(Verdict::Contended)?;
-            to(placed, cell.deref().load().backend(), tables)
+            let opening = cell.load();
+            note(placed, &cell, &opening, now);
+            to(placed, opening.backend(), tables)
         }
         Err(InsertError::Full) => {
             let forward = to(placed, otherwise, tables)?;
             tables.count(otherwise, Event::Attempted);
             Ok(Forward { verdict: Verdict::ToBackendUntracked, ..forward })
         }
+    }
+}
+
+/// Notes another SYN of a handshake. One that is completed ends in its time: kept alive by forged
+/// SYNs, it would speak for a flow that nobody can learn.
+#[inline(always)]
+fn note(placed: &Placed<'_>, cell: &FlowCell, opening: &Flow, now: u32) {
+    if !opening.is_promoted() {
+        cell.note_syn(placed.segment.sequence, now);
     }
 }
 

@@ -35,7 +35,7 @@ struct Mark {
 /// How long a slot stays in transition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
-    /// Ticks in which every flow speaks at least once.
+    /// Ticks in which every flow speaks at least once while its handshake is not remembered.
     pub horizon: u32,
     /// Ticks from the beginning of a transition to the end of tracking.
     pub rebase_after: u32,

@@ -51,7 +51,7 @@ pub(super) struct Client {
     pub key: FlowKey,
     phase: Phase,
     attempt: Attempt,
-    /// SYNs that others sent in its name.
+    /// SYNs that others sent in its name, and those that have arrived again.
     forged: u64,
 }
 
@@ -102,6 +102,12 @@ pub(super) struct Sent {
     pub frame: Frame,
     /// The broker that is to get it.
     peer: Option<u16>,
+}
+
+impl Sent {
+    const fn is_forged_syn(&self) -> bool {
+        matches!(self.kind, Kind::Stray) && self.frame.flags == SYN
+    }
 }
 
 impl fmt::Debug for Sent {
@@ -157,10 +163,11 @@ impl Clients {
     fn forge(&mut self, client: usize, random: &mut fastrand::Rng) -> Sent {
         let flags = [SYN, SYN, ACK, ACK, FIN | ACK, RST][random.usize(..6)];
         let it = &mut self.all[client];
-        it.forged += u64::from(flags == SYN);
         // Acknowledgements never lie behind a forged SYN.
         let at = FORGED + FAR * random.u32(..20) * 2 + if flags == SYN { 0 } else { FAR };
-        it.segment(client, Kind::Stray, flags, at)
+        let sent = it.segment(client, Kind::Stray, flags, at);
+        it.forged += u64::from(sent.is_forged_syn());
+        sent
     }
 
     /// A segment of this client.
@@ -227,6 +234,7 @@ impl Clients {
     ) {
         let Self { all, tally } = self;
         let client = &mut all[sent.client];
+        client.forged += u64::from(sent.is_forged_syn());
         if client.attempt.number != sent.attempt || sent.kind == Kind::Stray {
             return;
         }

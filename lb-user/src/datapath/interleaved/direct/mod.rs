@@ -61,7 +61,8 @@ fn run(seed: u64, rules: Rules) -> Tally {
     let room = Room { pending: room(), flows: room(), learned: room() };
     let pending = [4, 15, 30][random.usize(..3)];
     let shared = &Shared::new(room, HORIZON, pending);
-    let pace = Pace { horizon: HORIZON, rebase_after: [0, 25, 60][random.usize(..3)] };
+    let horizon = HORIZON + pending.min(HORIZON);
+    let pace = Pace { horizon, rebase_after: [0, 25, 60][random.usize(..3)] };
     let mut controller = Controller::new(shared, rules, pace, Brokers::new(random.u32(0..8)));
     controller.brokers.all[0].wanted = true;
     controller.brokers.all[1].wanted = true;
