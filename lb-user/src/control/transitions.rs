@@ -70,12 +70,13 @@ impl Controller {
         if begun.is_empty() {
             return;
         }
-        for (service, slots) in &begun {
-            self.applied.datapath_mut().clear_missed(*service, slots);
-        }
         match self.applied.change(&target, self.now()) {
             Ok(edits) => tracing::debug!(edits, "slots moved on"),
-            Err(error) => tracing::error!(%error, "slots could not move on"),
+            // Then they have not begun anew, and what they missed must not be forgotten.
+            Err(error) => return tracing::error!(%error, "slots could not move on"),
+        }
+        for (service, slots) in &begun {
+            self.applied.datapath_mut().clear_missed(*service, slots);
         }
     }
 

@@ -115,7 +115,8 @@ impl<const N: usize> Slots<N> {
     /// `base` is one that `drains` are learned at once. `missed` are slots that could not note a
     /// flow: they begin anew.
     ///
-    /// Returns which slots begin to learn; they must not be in `missed` when they do.
+    /// Returns which slots begin to learn. What they missed before can be forgotten once they do: a
+    /// flow that was missed in between speaks again in time.
     #[must_use]
     pub fn advance(
         &self,

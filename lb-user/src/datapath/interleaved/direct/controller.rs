@@ -104,17 +104,30 @@ impl<'a> Controller<'a> {
             .collect();
         let failing = failing.filter(|_| gone.is_empty());
         self.shared.events.gone.lock().unwrap().extend(gone);
-        let before = (self.tables.backends.clone(), self.slots.clone());
-        let target = self.target(backends, &slots);
-        if self.make(&target, &slots, failing) {
+        if self.make_or_restore(backends, &slots, failing) {
             self.clean();
-            return;
+        }
+    }
+
+    /// Whether no edit failed; if one did, everything is taken back.
+    fn make_or_restore(
+        &mut self,
+        backends: BTreeMap<u32, Backend>,
+        slots: &Slots<SLOTS>,
+        failing: Option<usize>,
+    ) -> bool {
+        let before = (self.tables.backends.clone(), self.slots.clone());
+        let target = self.target(backends, slots);
+        if self.make(&target, slots, failing) {
+            return true;
         }
         // As `Tables::reached_from` does.
         let (backends, slots) = before;
+        let now = self.shared.time();
         let slots = self.slots.lead_to(slots.ring(), |id| forwards(&backends, id), now);
         let target = self.target(backends, &slots);
         self.make(&target, &slots, None);
+        false
     }
 
     /// The tables with these backends; the plan swaps the ring if `slots` say something new.
@@ -213,8 +226,8 @@ impl<'a> Controller<'a> {
         self.make(&clean, &slots, None);
     }
 
-    /// Collects, and moves the slots on.
-    pub(super) fn sweep(&mut self) {
+    /// Collects, and moves the slots on; with `failing`, that edit fails.
+    pub(super) fn sweep(&mut self, failing: Option<usize>) {
         let now = self.shared.time();
         let ring = *self.slots.ring();
         let slot_of = |key: &FlowKey| {
@@ -234,9 +247,9 @@ impl<'a> Controller<'a> {
         if next == self.slots {
             return;
         }
-        self.shared.clear_missed(&begun);
-        let target = self.target(self.tables.backends.clone(), &next);
-        self.make(&target, &next, None);
+        if self.make_or_restore(self.tables.backends.clone(), &next, failing) {
+            self.shared.clear_missed(&begun);
+        }
     }
 
     pub(super) fn sweep_pending(&self) {

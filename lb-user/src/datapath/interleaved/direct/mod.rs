@@ -149,7 +149,7 @@ fn obey(controller: &mut Controller<'_>, shared: &Shared, random: &mut fastrand:
                 change(controller, random);
             }
             controller.clean();
-            return controller.sweep();
+            return controller.sweep(failing(random));
         }
         8 | 9 => return controller.sweep_pending(),
         10 => return controller.restart(),
@@ -174,8 +174,12 @@ fn change(controller: &mut Controller<'_>, random: &mut fastrand::Rng) {
             random.choice(&members).copied().unwrap_or(NO_BACKEND)
         }
     });
-    let failing = (random.u8(..8) == 0).then(|| random.usize(..4));
-    controller.change(owners, failing);
+    controller.change(owners, failing(random));
+}
+
+/// Now and then some edit fails.
+fn failing(random: &mut fastrand::Rng) -> Option<usize> {
+    (random.u8(..4) == 0).then(|| random.usize(..4))
 }
 
 #[test]
