@@ -126,7 +126,9 @@ impl Brokers {
     /// The entries as they should be; `old` are those before.
     pub(super) fn backends(&mut self, old: &BTreeMap<u32, Backend>) -> BTreeMap<u32, Backend> {
         let mut backends = old.clone();
-        backends.values_mut().for_each(|backend| backend.flags &= PRESENT | DIRECT);
+        for backend in backends.values_mut() {
+            backend.flags &= PRESENT | DIRECT;
+        }
         for broker in &self.all {
             let Some(id) = broker.number else { continue };
             let known = old.get(&id).filter(|backend| backend.flags & FORWARD != 0);

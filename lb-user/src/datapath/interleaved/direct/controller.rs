@@ -77,8 +77,8 @@ impl<'a> Controller<'a> {
 
     /// Gives up dead brokers, and numbers to new ones: to be called before [`Controller::change`].
     pub(super) fn give_numbers(&mut self) {
-        let Self { tables, rules, .. } = self;
-        let taken = |id| rules.numbers_wait && tables.backends.contains_key(&id);
+        let Self { tables, .. } = self;
+        let taken = |id| tables.backends.contains_key(&id);
         self.brokers.give_numbers(self.shared.time(), taken);
     }
 

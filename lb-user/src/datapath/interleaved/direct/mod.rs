@@ -1,193 +1,69 @@
 //! Modes in which brokers answer directly: connections stay with their broker through all changes.
+//!
+//! The controller changes the brokers, their health and the ring in any order, fails half-way, and
+//! is taken over; clients open, repeat, speak, fall silent, close and come back from the same port;
+//! others forge segments in their name. The ring has a few slots, and the tables may be small.
+//!
+//! # What is promised
+//!
+//! A client has a connection with a broker once its acknowledgement of that broker's SYN-ACK, or
+//! its first data, has arrived there. From then on each of its segments arrives at that broker, and
+//! none is refused, as long as
+//!
+//! - it sends a segment other than FIN or RST at least once per horizon,
+//! - the broker is neither removed nor given up after its grace.
+//!
+//! A handshake may be lost: the acknowledgement goes to another broker, which resets it, and the
+//! client opens anew. That must not happen unless something came between its first SYN and its
+//! acknowledgement: a change of the tables, time (a handshake, or an older connection from the same
+//! port, is forgotten), a table without room, a forged SYN in its name, or the collection of an
+//! entry under its key. Everything else is a failure. These losses are rare and are counted.
+//!
+//! # What is not
+//!
+//! - A client's own SYN that arrives after the acknowledgement of its SYN-ACK: no balancer can tell
+//!   it from a new connection from that port. Segments of a flow do not overtake its SYN here.
+//! - A forged SYN and a forged segment that fits it, of a connection that nobody tracks, on a slot
+//!   in transition: those are a new connection by all that a balancer sees that gets one direction.
+//!   Forged segments fit no SYN here.
+//! - Time: a packet is through within a tick, and the controller with a change within some.
 
 mod brokers;
 mod clients;
 mod controller;
+mod rules;
+mod run;
 mod world;
 
-use std::sync::{
-    Mutex,
-    atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
-};
+use std::sync::Mutex;
 
-use lb_common::{ring::NO_BACKEND, verdict::Verdict};
-use lb_ebpf::{host::Frame, process};
-
-use self::{
-    brokers::{BROKERS, Brokers, Health},
-    clients::{Clients, Sent, Tally},
-    controller::Controller,
-    world::{Room, Shared},
-};
-use super::{
-    schedule::{Schedule, quiet, rest, section},
-    tell, try_orders,
-};
-use crate::ring::transition::Pace;
+use self::clients::Tally;
+use super::try_orders;
 
 /// Ticks in which every client speaks.
 const HORIZON: u32 = 20;
 
-/// The rules that the controller of a run keeps.
+/// The rules that the controller of a run keeps: without one, `rules` shows what breaks.
 #[derive(Clone, Copy, Debug)]
 struct Rules {
     /// Slots that still have entries are looked up.
     looks_up: bool,
     /// After a swap it waits for the packets under way.
     swap_waits: bool,
-    /// A number is not given again before its purge.
-    numbers_wait: bool,
     /// A broker that is down keeps its connections for a while.
     grace: bool,
 }
 
 impl Rules {
-    const ALL: Self = Self { looks_up: true, swap_waits: true, numbers_wait: true, grace: true };
-}
-
-/// A run.
-struct Run<'a> {
-    shared: &'a Shared,
-    clients: Mutex<Clients>,
-    packets: AtomicU64,
-    cpus: AtomicUsize,
-}
-
-/// Runs what a seed says.
-fn run(seed: u64, rules: Rules) -> Tally {
-    let mut random = fastrand::Rng::with_seed(seed);
-    let small = random.bool();
-    let mut room = || if small { random.usize(1..4) } else { 99 };
-    let room = Room { pending: room(), flows: room(), learned: room() };
-    let pending = [4, 15, 30][random.usize(..3)];
-    let shared = &Shared::new(room, HORIZON, pending);
-    let horizon = HORIZON + pending.min(HORIZON);
-    let pace = Pace { horizon, rebase_after: [0, 25, 60][random.usize(..3)] };
-    let mut controller = Controller::new(shared, rules, pace, Brokers::new(random.u32(0..8)));
-    controller.brokers.all[0].wanted = true;
-    controller.brokers.all[1].wanted = true;
-    change(&mut controller, &mut random);
-    let run = &Run {
-        shared,
-        clients: Mutex::new(Clients::new(random.u8(1..5))),
-        packets: AtomicU64::new(0),
-        cpus: AtomicUsize::new(2),
-    };
-    let count = random.u32(20..120);
-    let cpu = |mut random: fastrand::Rng| {
-        move || {
-            for _ in 0..count {
-                if random.u8(..8) == 0 {
-                    run.wait(&mut random);
-                } else {
-                    run.packet(|clients, shared| clients.next(shared, &mut random));
-                }
-            }
-            run.cpus.fetch_sub(1, Relaxed);
-        }
-    };
-    let (first, second) = (cpu(random.fork()), cpu(random.fork()));
-    let mut orders = random.fork();
-    let orders = move || {
-        while run.cpus.load(Relaxed) > 0 {
-            shared.patience.store(4, Relaxed);
-            obey(&mut controller, shared, &mut orders);
-            shared.patience.store(u32::MAX, Relaxed);
-            let until = run.packets.load(Relaxed) + orders.u64(..20);
-            while run.cpus.load(Relaxed) > 0 && run.packets.load(Relaxed) < until {
-                rest();
-            }
-        }
-    };
-    Schedule::run(random, vec![Box::new(first), Box::new(second), Box::new(orders)]);
-    let clients = run.clients.lock().unwrap();
-    clients.tally.clone()
-}
-
-impl Run<'_> {
-    /// A segment arrives.
-    fn packet(&self, next: impl FnOnce(&mut Clients, &Shared) -> Sent) {
-        section(|| {
-            let sent = next(&mut self.clients.lock().unwrap(), self.shared);
-            let (verdict, to) = send(self.shared, &sent.frame);
-            tell(|| format!("{}: {sent:?}: {verdict:?}, to {to:?}", self.shared.time()));
-            self.clients.lock().unwrap().judge(self.shared, &sent, verdict, to);
-        });
-        self.packets.fetch_add(1, Relaxed);
-    }
-
-    /// Time passes; mostly those speak before that would be silent for too long.
-    fn wait(&self, random: &mut fastrand::Rng) {
-        let ticks = [1, 1, 3, 6, 9, HORIZON + 1][random.usize(..6)];
-        if random.u8(..8) > 0 {
-            let due = self.clients.lock().unwrap().due(self.shared, self.shared.time() + ticks);
-            for client in due {
-                self.packet(|clients, shared| clients.speak(client, shared, random));
-            }
-        }
-        // Far less than a tick passes while a packet is under way.
-        quiet();
-        self.shared.pass(ticks);
-    }
-}
-
-/// Sends a segment to the VIP: its verdict, and which broker got it.
-fn send(shared: &Shared, frame: &Frame) -> (Verdict, Option<u16>) {
-    let mut bytes = frame.bytes();
-    let verdict = process(&mut bytes, &shared).verdict;
-    let arrived = matches!(verdict, Verdict::ToBackend | Verdict::ToBackendUntracked);
-    (verdict, arrived.then(|| u16::from_be_bytes([bytes.0[4], bytes.0[5]])))
-}
-
-/// What the controller does next.
-fn obey(controller: &mut Controller<'_>, shared: &Shared, random: &mut fastrand::Rng) {
-    let now = shared.time();
-    let broker = &mut controller.brokers.all[random.usize(..BROKERS)];
-    match random.u8(..20) {
-        0..8 => {
-            if controller.brokers.any_dead(now) {
-                change(controller, random);
-            }
-            controller.clean();
-            return controller.sweep(failing(random));
-        }
-        8 | 9 => return controller.sweep_pending(),
-        10 => return controller.restart(),
-        11 | 12 => broker.wanted = !broker.wanted,
-        13 | 14 => broker.drained = !broker.drained,
-        15..18 if broker.health == Health::Up => broker.health = Health::Down(now),
-        15..18 => broker.health = Health::Up,
-        _ => {}
-    }
-    change(controller, random);
-}
-
-/// Leads new flows to those that take them, some as before and some by chance.
-fn change(controller: &mut Controller<'_>, random: &mut fastrand::Rng) {
-    controller.give_numbers();
-    let members = controller.brokers.members();
-    let before = *controller.ring();
-    let owners = before.map(|slot| {
-        if members.contains(&slot.current()) && random.u8(..3) > 0 {
-            slot.current()
-        } else {
-            random.choice(&members).copied().unwrap_or(NO_BACKEND)
-        }
-    });
-    controller.change(owners, failing(random));
-}
-
-/// Now and then some edit fails.
-fn failing(random: &mut fastrand::Rng) -> Option<usize> {
-    (random.u8(..4) == 0).then(|| random.usize(..4))
+    const ALL: Self = Self { looks_up: true, swap_waits: true, grace: true };
 }
 
 #[test]
 fn in_no_order_of_steps_a_connection_leaves_its_broker() {
     let total = Mutex::new(Tally::default());
-    try_orders(2000, |seed| {
-        let tally = run(seed, Rules::ALL);
-        total.lock().unwrap().add(&tally);
-    });
-    println!("{:?}", total.lock().unwrap());
+    try_orders(1500, |seed| total.lock().unwrap().add(&run::run(seed)));
+    let total = total.into_inner().unwrap();
+    println!("{total:?}");
+    let lost: u64 = total.lost.values().sum();
+    assert!(lost * 20 <= total.established, "handshakes are lost too often: {total:?}");
 }
