@@ -6,11 +6,10 @@ use lb_common::{
     flow::{Flow, FlowCell},
     ring::{NO_BACKEND, slot_flags},
     settings::Settings,
-    ticks,
     verdict::Verdict,
 };
 
-use super::{Placed, is_over, to};
+use super::{Placed, forwards, is_opening_over, is_over, to};
 use crate::{
     Forward,
     parse::tcp_flags,
@@ -66,12 +65,16 @@ fn handshake<T: Tables>(
     tables: &T,
 ) -> Result<Option<u32>, Verdict> {
     let opening = cell.load();
-    let over = ticks::age(now, opening.last_seen) > settings.pending_ticks;
+    let over = is_opening_over(&opening, settings, placed.service, now);
     if over || !opening.is_promoted() && !opening.follows_syn(placed.segment.sequence, FIRST_DATA) {
         return Ok(None);
     }
     if opening.is_promoted() {
         // The other CPU had just promoted it.
+        return Ok(Some(opening.backend()));
+    }
+    if !forwards(opening.backend(), tables) {
+        // Its entries are being purged: another one would be left over.
         return Ok(Some(opening.backend()));
     }
     let flow = Flow::tracked(opening.backend(), now, placed.service.idle_ticks);
@@ -93,11 +96,12 @@ fn handshake<T: Tables>(
     }
 }
 
-/// Notes a flow as one of `base`'s.
+/// Notes a flow as one of `base`'s. An entry in its way is of an older flow, or came just now from
+/// another CPU: which one does not matter, the slot is only learned once more.
 #[inline(always)]
 fn learn(placed: &Placed<'_>, base: u32, now: u32, tables: &impl Tables) {
     let flow = Flow::tracked(base, now, placed.service.idle_ticks);
-    if tables.insert_learned(&placed.key, flow) == Err(InsertError::Full) {
+    if tables.insert_learned(&placed.key, flow).is_err() {
         tables.note_missed(placed.service.id, placed.number);
     }
 }

@@ -107,6 +107,33 @@ fn to(placed: &Placed<'_>, id: u32, tables: &impl Tables) -> Result<Forward, Ver
     })
 }
 
+/// Whether the time of a handshake is over. It is at the latest when that of its connection is: a
+/// completed one must not speak for the next connection from the same port.
+#[inline(always)]
+fn is_opening_over(opening: &Flow, settings: &Settings, service: &Service, now: u32) -> bool {
+    let limit = settings.pending_ticks;
+    let limit = if limit < service.idle_ticks { limit } else { service.idle_ticks };
+    ticks::age(now, opening.last_seen) > limit
+}
+
+/// Whether the backend with this number may get the segments of its flows.
+#[inline(always)]
+fn forwards(id: u32, tables: &impl Tables) -> bool {
+    tables.backend(id).is_some_and(|backend| backend.flags & backend_flags::FORWARD != 0)
+}
+
+/// Where a segment goes that no handshake speaks for.
+#[inline(always)]
+fn by_default(placed: &Placed<'_>, now: u32, tables: &impl Tables) -> u32 {
+    if let Some(cell) = tables.learned(&placed.key) {
+        let flow = cell.load();
+        if !is_over(&flow, now) {
+            return flow.backend();
+        }
+    }
+    placed.slot.base()
+}
+
 /// Wraps what `forward` sends.
 ///
 /// Its source is the bare prefix: one route serves all flows, and is soon known.

@@ -1,13 +1,14 @@
 //! A SYN on a slot in transition.
 
-use core::ops::Deref as _;
-
 use lb_common::{
-    backend::backend_flags, flow::Flow, ring::NO_BACKEND, settings::Settings, ticks,
+    backend::backend_flags,
+    flow::{Flow, FlowCell},
+    ring::NO_BACKEND,
+    settings::Settings,
     verdict::Verdict,
 };
 
-use super::{Placed, is_over, to};
+use super::{Placed, by_default, is_opening_over, is_over, to};
 use crate::{
     Forward, refusal,
     tables::{Event, InsertError, Tables},
@@ -33,8 +34,9 @@ pub(super) fn decide<T: Tables>(
     }
     if let Some(cell) = tables.pending(&placed.key) {
         let opening = cell.load();
-        if is_good(&opening, settings, now, tables) {
-            cell.note_syn(placed.segment.sequence, now);
+        let over = is_opening_over(&opening, settings, placed.service, now);
+        if !over && accepts(opening.backend(), tables) {
+            note(placed, &cell, &opening, now);
             return to(placed, opening.backend(), tables);
         }
         tables.remove_pending(&placed.key);
@@ -43,7 +45,10 @@ pub(super) fn decide<T: Tables>(
     if id == NO_BACKEND {
         return Err(refusal::no_backend(placed.service));
     }
-    if id == placed.slot.base() {
+    // An older connection from the same port may have been learned: then the slot says nothing of
+    // where the segments that follow will go.
+    let otherwise = by_default(placed, now, tables);
+    if id == otherwise {
         tables.count(id, Event::Attempted);
         return to(placed, id, tables);
     }
@@ -55,21 +60,29 @@ pub(super) fn decide<T: Tables>(
         Err(InsertError::Exists) => {
             // Another CPU opened the same flow meanwhile: its choice stands.
             let cell = tables.pending(&placed.key).ok_or(Verdict::Contended)?;
-            to(placed, cell.deref().load().backend(), tables)
+            let opening = cell.load();
+            note(placed, &cell, &opening, now);
+            to(placed, opening.backend(), tables)
         }
         Err(InsertError::Full) => {
-            let base = placed.slot.base();
-            let forward = to(placed, base, tables)?;
-            tables.count(base, Event::Attempted);
+            let forward = to(placed, otherwise, tables)?;
+            tables.count(otherwise, Event::Attempted);
             Ok(Forward { verdict: Verdict::ToBackendUntracked, ..forward })
         }
     }
 }
 
-/// Whether a handshake that is under way may go on where it began.
+/// Notes another SYN of a handshake. One that is completed ends in its time: kept alive by forged
+/// SYNs, it would speak for a flow that nobody can learn.
 #[inline(always)]
-fn is_good(opening: &Flow, settings: &Settings, now: u32, tables: &impl Tables) -> bool {
-    let accepts =
-        |id| tables.backend(id).is_some_and(|backend| backend.flags & backend_flags::ACCEPT != 0);
-    ticks::age(now, opening.last_seen) <= settings.pending_ticks && accepts(opening.backend())
+fn note(placed: &Placed<'_>, cell: &FlowCell, opening: &Flow, now: u32) {
+    if !opening.is_promoted() {
+        cell.note_syn(placed.segment.sequence, now);
+    }
+}
+
+/// Whether a handshake that is under way may go on with this backend.
+#[inline(always)]
+fn accepts(id: u32, tables: &impl Tables) -> bool {
+    tables.backend(id).is_some_and(|backend| backend.flags & backend_flags::ACCEPT != 0)
 }

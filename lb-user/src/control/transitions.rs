@@ -6,6 +6,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use lb_common::{
     hash::Seed,
     service::{Service, mode::is_direct},
+    settings::Settings,
     ticks,
 };
 
@@ -48,8 +49,11 @@ impl ConfiguredService {
 impl DesiredService {
     /// How long its slots stay in transition.
     #[must_use]
-    pub const fn pace(&self) -> Pace {
-        Pace { horizon: self.idle_ticks, rebase_after: self.rebase_ticks }
+    pub fn pace(&self, settings: &Settings) -> Pace {
+        // While its handshake is remembered, a flow is not learned.
+        let remembered = settings.pending_ticks.min(self.idle_ticks);
+        let horizon = self.idle_ticks.saturating_add(remembered);
+        Pace { horizon, rebase_after: self.rebase_ticks }
     }
 }
 
@@ -71,7 +75,8 @@ impl Controller {
             let settled = slots.settle(occupied.get(&id).unwrap_or(&none));
             let missed = self.applied.datapath().missed(id);
             let drains = |base| drained.contains(&base);
-            let (next, begins) = settled.advance(service.pace(), drains, &missed, self.now());
+            let pace = service.pace(&desired.settings);
+            let (next, begins) = settled.advance(pace, drains, &missed, self.now());
             if next != **slots {
                 *slots = Arc::new(next);
                 begun.push((id, begins));
@@ -80,12 +85,13 @@ impl Controller {
         if begun.is_empty() {
             return;
         }
-        for (service, slots) in &begun {
-            self.applied.datapath_mut().clear_missed(*service, slots);
-        }
         match self.applied.change(&target, self.now()) {
             Ok(edits) => tracing::debug!(edits, "slots moved on"),
-            Err(error) => tracing::error!(%error, "slots could not move on"),
+            // Then they have not begun anew, and what they missed must not be forgotten.
+            Err(error) => return tracing::error!(%error, "slots could not move on"),
+        }
+        for (service, slots) in &begun {
+            self.applied.datapath_mut().clear_missed(*service, slots);
         }
     }
 

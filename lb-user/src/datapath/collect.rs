@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use lb_common::{
     flow::{Flow, FlowKey},
     port::{Port, port_flags},
+    ring::Slot,
 };
 
 use super::{
@@ -15,10 +16,7 @@ use super::{
     table::Table,
 };
 use crate::{
-    control::{
-        datapath::{DatapathError, SweepReport},
-        direct::DirectRings,
-    },
+    control::datapath::{DatapathError, SweepReport},
     ring::transition::SlotSet,
 };
 
@@ -58,6 +56,9 @@ pub(super) struct FlowTables<'a, T> {
     pub learned: &'a T,
 }
 
+/// Says which slot a flow falls into; `None` if its service's brokers do not answer directly.
+pub(super) type SlotOf<'a> = &'a dyn Fn(&FlowKey) -> Option<(u32, Slot)>;
+
 /// A purge needs a second pass if a packet was removing an entry during the first; a third, never.
 const MOST_PASSES: u32 = 4;
 
@@ -83,11 +84,14 @@ pub(super) fn everything(
     tables: &FlowTables<'_, impl Entries>,
     known: &Known,
     suspects: &mut Suspects,
-    direct: &DirectRings,
+    slot_of: SlotOf<'_>,
     now: u32,
 ) -> Result<SweepReport, DatapathError> {
     let mut notes = Notes::default();
-    let mut over = |table, stage| pass(table, known, stage, now, Some((&mut notes, direct)));
+    let mut over = |table, stage| {
+        let noting = Noting { notes: &mut notes, slot_of, learned: tables.learned };
+        pass(table, known, stage, now, Some(noting))
+    };
     let handshakes = over(tables.pending, Stage::Handshake)?;
     // After the handshakes: a flow that is promoted meanwhile is found in the second table.
     let mut connections = over(tables.flows, Stage::Connection)?;
@@ -128,15 +132,23 @@ pub(super) fn handshakes(
     Ok(pass(pending, known, Stage::Handshake, now, None)?.left)
 }
 
-fn pass(
-    table: &impl Entries,
+/// What [`pass`] needs to note entries that are left.
+struct Noting<'a, T> {
+    notes: &'a mut Notes,
+    slot_of: SlotOf<'a>,
+    learned: &'a T,
+}
+
+fn pass<T: Entries>(
+    table: &T,
     known: &Known,
     stage: Stage,
     now: u32,
-    mut notes: Option<(&mut Notes, &DirectRings)>,
+    mut noting: Option<Noting<'_, T>>,
 ) -> Result<Pass, DatapathError> {
     let mut pass = Pass::default();
     let mut gone = Gone::new(table, known, stage, now);
+    let mut agreed = Vec::new();
     table.visit(|keys, flows| {
         for (key, flow) in keys.iter().zip(flows) {
             let place = known.place(flow);
@@ -151,9 +163,10 @@ fn pass(
                 }
                 continue;
             }
-            if let Some((notes, direct)) = &mut notes
-                && !notes.keep(key, flow, stage, place, direct)
+            if let Some(Noting { notes, slot_of, .. }) = &mut noting
+                && !notes.keep(key, flow, stage, place, slot_of(key))
             {
+                agreed.push(*key);
                 gone.add(key, flow, None);
                 continue;
             }
@@ -162,6 +175,13 @@ fn pass(
                 *pass.open.entry(flow.backend()).or_default() += 1;
             }
         }
+        // What was learned of an older connection from the same port must not speak for this one.
+        if let Some(Noting { learned, .. }) = &noting
+            && stage == Stage::Connection
+        {
+            learned.remove_batch(&agreed)?;
+        }
+        agreed.clear();
         gone.remove()
     })?;
     Ok(pass)
@@ -175,12 +195,12 @@ impl Notes {
         flow: &Flow,
         stage: Stage,
         place: Option<(u32, usize)>,
-        direct: &DirectRings,
+        slot: Option<(u32, Slot)>,
     ) -> bool {
         if let Some((peer, index)) = place {
             self.named.note(peer, index);
         }
-        let Some((number, slot)) = direct.place(key) else { return true };
+        let Some((number, slot)) = slot else { return true };
         let stable = slot.base() == slot.current();
         if stable && slot.base() == flow.backend() && stage != Stage::Handshake {
             return false;
@@ -192,9 +212,9 @@ impl Notes {
 
 /// Removes every entry of `backend` and lets its ports rest.
 ///
-/// The ring leads to others by now, and the backend's entry says that it refuses. A packet that read
-/// that entry before can add no flow any more: a handshake that is completed must win the port that
-/// is taken here. `settle` waits until every packet is through that is under way when it is called.
+/// The ring leads to others by now, the backend's entry says that it refuses, and every packet is
+/// through that may have read that entry before: no flow is added any more. `settle` waits until
+/// every packet is through that is under way when it is called.
 pub(super) fn purge(
     tables: &FlowTables<'_, impl Entries>,
     known: &Known,

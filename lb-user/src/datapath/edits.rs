@@ -1,7 +1,7 @@
 //! Changes of the tables, as the controller plans them.
 
 use lb_common::{
-    backend::Backend,
+    backend::{Backend, backend_flags::FORWARD},
     counters::BackendCounters,
     flow::{Flow, FlowKey},
     ring::Ring,
@@ -10,7 +10,13 @@ use lb_common::{
     verdict,
 };
 
-use super::{Xdp, collect, known::Known, peers, rings, settling::Settling, tables::Tables};
+use super::{
+    Xdp, collect,
+    known::Known,
+    peers, rings,
+    settling::{Change, Settling},
+    tables::Tables,
+};
 use crate::{
     control::{
         datapath::{Datapath, DatapathError, Edit, SweepReport},
@@ -25,11 +31,17 @@ impl Datapath for Xdp {
         match edit {
             Edit::PutSettings(settings) => put_settings(tables, known, settings),
             Edit::PutSource { number, source } => tables.sources.put(number, source),
-            Edit::PutBackend { id, backend } => put_backend(tables, known, *id, backend),
+            Edit::PutBackend { id, backend } => {
+                put_backend(tables, known, *id, backend)?;
+                if backend.flags & FORWARD == 0 {
+                    settling.begin(Change::Refusal);
+                }
+                Ok(())
+            }
             Edit::ClearBackend { id } => {
                 // The number may soon be another's, and a packet under way may have read it from
                 // an entry or a port that has been purged since.
-                settling.wait_once()?;
+                settling.wait_once(Change::Purge)?;
                 clear_backend(tables, known, *id)
             }
             Edit::PutPeer { key, peer } => peers::put(tables, known, pins, key, *peer),
@@ -44,7 +56,8 @@ impl Datapath for Xdp {
                 tables.service_by_id.zero(id)
             }
             Edit::Purge { backend } => {
-                settling.begin();
+                settling.wait_once(Change::Refusal)?;
+                settling.begin(Change::Purge);
                 let settle = || settling.wait();
                 collect::purge(&tables.of_flows(), known, *backend, super::now(), settle)
             }
@@ -77,7 +90,9 @@ impl Datapath for Xdp {
     }
 
     fn sweep(&mut self, now: u32, direct: &DirectRings) -> Result<SweepReport, DatapathError> {
-        collect::everything(&self.tables.of_flows(), &self.known, &mut self.suspects, direct, now)
+        let slot_of = |key: &FlowKey| direct.place(key);
+        let Self { tables, known, suspects, .. } = self;
+        collect::everything(&tables.of_flows(), known, suspects, &slot_of, now)
     }
 
     fn sweep_pending(&mut self, now: u32) -> Result<u64, DatapathError> {

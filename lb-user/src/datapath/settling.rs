@@ -10,7 +10,7 @@ use aya_obj::generated::bpf_map_type::{BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_ARRAY_OF
 use super::sys::{self, Shape};
 use crate::control::datapath::DatapathError;
 
-/// Whether a wait is due, and what it is done with.
+/// For what a wait is due, and what it is done with.
 ///
 /// After a map of maps was changed, the kernel does not return before no BPF program runs that
 /// could have seen what was in it before. It does that by an RCU grace period, which ends when
@@ -22,11 +22,20 @@ use crate::control::datapath::DatapathError;
 pub(super) struct Settling {
     outer: OwnedFd,
     inner: OwnedFd,
-    is_due: bool,
+    is_due: [bool; 2],
+}
+
+/// Something that packets under way may not have seen yet. Several of one kind need one wait.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Change {
+    /// A backend refuses its flows. Before they are purged: such a packet may add one.
+    Refusal,
+    /// Flows of a backend were purged. Before its number is free: such a packet may have read it.
+    Purge,
 }
 
 impl Settling {
-    /// Begins with a wait that is due: an earlier controller may have ended just before one.
+    /// Begins with waits that are due: an earlier controller may have ended just before one.
     pub(super) fn new() -> Result<Self, DatapathError> {
         const INNER: Shape = Shape {
             kind: BPF_MAP_TYPE_ARRAY as u32,
@@ -41,19 +50,19 @@ impl Settling {
         };
         let inner = make("SETTLING.inner", &INNER, None)?;
         let outer = make("SETTLING", &OUTER, Some(inner.as_fd()))?;
-        Ok(Self { outer, inner, is_due: true })
+        Ok(Self { outer, inner, is_due: [true; 2] })
     }
 
-    /// Notes that something is changed that packets under way may have read before.
-    pub(super) const fn begin(&mut self) {
-        self.is_due = true;
+    /// Notes a change.
+    pub(super) const fn begin(&mut self, change: Change) {
+        self.is_due[change as usize] = true;
     }
 
-    /// Waits if that is due: once for all changes since the last wait. Some 10 ms.
-    pub(super) fn wait_once(&mut self) -> Result<(), DatapathError> {
-        if self.is_due {
+    /// Waits if that is due: once for all changes of this kind since the last wait. Some 10 ms.
+    pub(super) fn wait_once(&mut self, change: Change) -> Result<(), DatapathError> {
+        if self.is_due[change as usize] {
             self.wait()?;
-            self.is_due = false;
+            self.is_due[change as usize] = false;
         }
         Ok(())
     }

@@ -6,7 +6,7 @@
 
 use lb_common::{
     ring::{
-        MISSED_WORDS, NO_BACKEND, Ring, SLOTS, Slot,
+        MISSED_WORDS, NO_BACKEND, SLOTS, Slot,
         slot_flags::{LEARN, LOOKUP},
     },
     ticks,
@@ -16,10 +16,11 @@ use lb_common::{
 /// the time from the plan of a swap to the swap.
 const MARGIN: u32 = 8;
 
-/// The slots of a service, and for those that are in transition, since when.
+/// The slots of a service, and for those that are in transition, since when. Tests have fewer of
+/// them.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Slots {
-    ring: Box<Ring>,
+pub struct Slots<const N: usize = SLOTS> {
+    ring: Box<[Slot; N]>,
     /// `None` while no slot is in transition.
     marks: Option<Box<[Mark]>>,
 }
@@ -34,7 +35,7 @@ struct Mark {
 /// How long a slot stays in transition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
-    /// Ticks in which every flow speaks at least once.
+    /// Ticks in which every flow speaks at least once while its handshake is not remembered.
     pub horizon: u32,
     /// Ticks from the beginning of a transition to the end of tracking.
     pub rebase_after: u32,
@@ -76,26 +77,26 @@ impl SlotSet {
     }
 }
 
-impl Slots {
+impl<const N: usize> Slots<N> {
     /// The slots of a service that begins: all flows of a slot belong to the owner in `ring`.
     #[must_use]
-    pub const fn beginning(ring: Box<Ring>) -> Self {
+    pub const fn beginning(ring: Box<[Slot; N]>) -> Self {
         Self { ring, marks: None }
     }
 
     /// The slots as an earlier controller left them, read back at tick `now`. Since when is not
     /// known any more: learning starts over.
     #[must_use]
-    pub fn read_back(ring: Box<Ring>, now: u32) -> Self {
+    pub fn read_back(ring: Box<[Slot; N]>, now: u32) -> Self {
         let moves = ring.iter().any(|slot| slot.base() != slot.current());
         let mark = Mark { entered: now, learning: now };
-        Self { ring, marks: moves.then(|| vec![mark; SLOTS].into()) }
+        Self { ring, marks: moves.then(|| vec![mark; N].into()) }
     }
 
     /// Leads new flows where `target` says. Old ones stay with their `base`, unless `stays` says
     /// that it is gone.
     #[must_use]
-    pub fn lead_to(&self, target: &Ring, stays: impl Fn(u32) -> bool, now: u32) -> Self {
+    pub fn lead_to(&self, target: &[Slot; N], stays: impl Fn(u32) -> bool, now: u32) -> Self {
         self.step(|old, mark, number| {
             let current = target[number].current();
             // Whoever asks for nobody's flows is told that there are none.
@@ -114,7 +115,8 @@ impl Slots {
     /// `base` is one that `drains` are learned at once. `missed` are slots that could not note a
     /// flow: they begin anew.
     ///
-    /// Returns which slots begin to learn; they must not be in `missed` when they do.
+    /// Returns which slots begin to learn. What they missed before can be forgotten once they do: a
+    /// flow that was missed in between speaks again in time.
     #[must_use]
     pub fn advance(
         &self,
@@ -166,7 +168,7 @@ impl Slots {
 
     /// The slots themselves.
     #[must_use]
-    pub const fn ring(&self) -> &Ring {
+    pub const fn ring(&self) -> &[Slot; N] {
         &self.ring
     }
 
@@ -203,7 +205,7 @@ impl Slots {
         let mut ring = self.ring.clone();
         let mut marks = match &self.marks {
             Some(marks) => marks.clone(),
-            None => vec![Mark::default(); SLOTS].into(),
+            None => vec![Mark::default(); N].into(),
         };
         for (number, (slot, mark)) in ring.iter_mut().zip(&mut marks).enumerate() {
             *slot = step(*slot, mark, number);

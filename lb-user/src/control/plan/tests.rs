@@ -281,6 +281,26 @@ fn a_backend_that_returns_gets_a_new_number_and_its_old_source_ports() {
 }
 
 #[test]
+fn a_number_is_not_given_again_before_its_flows_are_purged() {
+    let mut balancer = Balancer::default();
+    balancer.become_world(&one_service(&[(1, 1, false), (2, 1, false)]));
+    let used: BTreeSet<u32> = balancer.tables.backends.keys().copied().collect();
+    for newcomer in [3, 4] {
+        // As if all numbers had been given once.
+        balancer.tables.next.backend = 0;
+        let target = balancer.target(&one_service(&[(newcomer, 1, false)]).desired());
+        let broker = Endpoint { address: Addr::v4([10, 0, 0, newcomer]), port: 1883 };
+        let service = target.services.values().next().unwrap().id;
+        assert!(!used.contains(&target.backend_at(service, broker).unwrap()));
+        balancer.apply(&target, Trust::Exact).unwrap();
+    }
+    balancer.become_world(&one_service(&[(4, 1, false)]));
+    balancer.tables.next.backend = 0;
+    balancer.become_world(&one_service(&[(4, 1, false), (5, 1, false)]));
+    assert!(balancer.tables.backends.keys().any(|id| used.contains(id)), "afterwards it is free");
+}
+
+#[test]
 fn the_peers_of_a_removed_broker_go_when_their_ports_have_rested() {
     let mut balancer = Balancer::default();
     balancer.become_world(&one_service(&[(1, 1, false), (2, 1, false)]));

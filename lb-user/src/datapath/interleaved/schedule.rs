@@ -59,6 +59,11 @@ pub(super) fn section<T>(work: impl FnOnce() -> T) -> T {
     result
 }
 
+/// Lets another actor go on.
+pub(super) fn rest() {
+    with_actor(|schedule, id| schedule.pass(id, true));
+}
+
 /// Waits until every other actor has left the section that it is in now.
 pub(super) fn grace() {
     with_actor(|schedule, id| {

@@ -1,3 +1,5 @@
+use lb_common::ring::Ring;
+
 use super::*;
 
 const PACE: Pace = Pace { horizon: 100, rebase_after: 1000 };

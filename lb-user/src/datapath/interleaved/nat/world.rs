@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    ops::Deref,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU32, Ordering::Relaxed},
@@ -16,7 +15,7 @@ use lb_common::{
         backend_flags::{ACCEPT, FORWARD, PRESENT},
     },
     counters::BackendCounters,
-    flow::{Flow, FlowCell, FlowKey},
+    flow::{Flow, FlowKey},
     port::{Port, port_flags},
     ring::Slot,
     service::{Service, ServiceKey},
@@ -27,9 +26,10 @@ use lb_ebpf::{
     tables::{InsertError, Route, RouteQuery, Tables},
 };
 
-use super::{
+use super::super::{
     super::{collect::Entries, known::Known, ports::PortTable, sweep},
     schedule::{section, step, time, without_steps},
+    table::{self, Entry, FlowRef},
 };
 use crate::control::datapath::DatapathError;
 
@@ -62,42 +62,18 @@ pub(super) struct Life {
     pub died: Option<u64>,
 }
 
-/// One of the two tables of flows.
+/// One of the two tables of flows; the number of an entry is its place in the story.
 pub(super) struct Table {
     is_pending: bool,
-    room: usize,
-    entries: Mutex<BTreeMap<FlowKey, Arc<Entry>>>,
+    entries: table::Table,
     /// Entries that the collection has read when it could collect them, or a packet when they were
     /// closed: a SYN and data that come at the same time may each be taken for the first.
     judged: Mutex<BTreeSet<usize>>,
 }
 
-/// An entry; its number is its place in the story.
-#[derive(Debug)]
-pub(super) struct Entry {
-    cell: FlowCell,
-    pub number: usize,
-}
-
-#[derive(Clone)]
-pub(super) struct FlowRef(Arc<Entry>);
-
-impl Deref for FlowRef {
-    type Target = FlowCell;
-
-    fn deref(&self) -> &FlowCell {
-        &self.0.cell
-    }
-}
-
 impl Table {
     fn new(is_pending: bool, room: usize) -> Self {
-        Self { is_pending, room, entries: Mutex::default(), judged: Mutex::default() }
-    }
-
-    fn find(&self, key: &FlowKey) -> Option<FlowRef> {
-        step();
-        self.entries.lock().unwrap().get(key).cloned().map(FlowRef)
+        Self { is_pending, entries: table::Table::new(room), judged: Mutex::default() }
     }
 
     fn note_closed(&self) {
@@ -108,13 +84,7 @@ impl Table {
 
     /// The entries as they are, for the judgement: no step.
     pub(super) fn list(&self) -> Vec<(FlowKey, Arc<Entry>)> {
-        self.entries.lock().unwrap().iter().map(|(key, entry)| (*key, Arc::clone(entry))).collect()
-    }
-}
-
-impl Entry {
-    pub(super) fn flow(&self) -> Flow {
-        self.cell.load()
+        self.entries.list()
     }
 }
 
@@ -166,24 +136,15 @@ impl Shared {
     }
 
     fn insert(&self, table: &Table, key: &FlowKey, flow: Flow) -> Result<(), InsertError> {
-        step();
-        let mut entries = table.entries.lock().unwrap();
-        if entries.contains_key(key) {
-            return Err(InsertError::Exists);
-        }
-        if entries.len() >= table.room {
-            return Err(InsertError::Full);
-        }
-        let mut story = self.story.lock().unwrap();
-        let number = story.len();
-        story.push(Life { key: *key, flow, died: None });
-        entries.insert(*key, Arc::new(Entry { cell: flow.into(), number }));
-        Ok(())
+        table.entries.insert(key, flow, || {
+            let mut story = self.story.lock().unwrap();
+            story.push(Life { key: *key, flow, died: None });
+            story.len() - 1
+        })
     }
 
     fn remove(&self, table: &Table, key: &FlowKey) -> bool {
-        step();
-        let Some(entry) = table.entries.lock().unwrap().remove(key) else { return false };
+        let Some(entry) = table.entries.remove(key) else { return false };
         self.story.lock().unwrap()[entry.number].died = Some(time());
         without_steps(|| self.judge_removal(table, key, &entry));
         true
@@ -199,7 +160,7 @@ impl Shared {
             let other = other.flow();
             (other.backend(), other.nat_port) == (flow.backend(), flow.nat_port)
         };
-        let promoted = self.flows.entries.lock().unwrap().get(key).is_some_and(is_same)
+        let promoted = self.flows.list().iter().any(|(other, entry)| other == key && is_same(entry))
             // Or that has ended in turn.
             || self.port_of(&flow).owner().has(port_flags::RESTING);
         assert!(table.is_pending && promoted, "a live entry was removed: {key:?} {flow:?}");
@@ -263,7 +224,7 @@ impl<'a> Tables for &'a Shared {
     }
 
     fn pending(&self, key: &FlowKey) -> Option<FlowRef> {
-        self.pending.find(key)
+        self.pending.entries.find(key)
     }
 
     fn insert_pending(&self, key: &FlowKey, flow: Flow) -> Result<(), InsertError> {
@@ -275,7 +236,7 @@ impl<'a> Tables for &'a Shared {
     }
 
     fn flow(&self, key: &FlowKey) -> Option<FlowRef> {
-        self.flows.find(key)
+        self.flows.entries.find(key)
     }
 
     fn insert_flow(&self, key: &FlowKey, flow: Flow) -> Result<(), InsertError> {
