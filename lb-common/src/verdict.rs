@@ -107,6 +107,9 @@ verdicts! {
     NoNeighbour = "no_neighbour", Drop;
     /// To a backend in mode `ipip`, but the driver leaves no room in front of the packet.
     NoHeadroom = "no_headroom", Drop;
+    /// A frame with VLAN tags, for a way that leads out of another interface: there they would mean
+    /// something else.
+    TaggedElsewhere = "tagged_elsewhere", Drop;
     /// Larger than the MTU of the way on.
     TooBig = "too_big", Drop;
     /// A table that the controller should have filled has no entry.

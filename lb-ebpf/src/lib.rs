@@ -20,7 +20,9 @@ mod refusal;
 pub mod reset;
 pub mod rewrite;
 pub mod route;
+pub mod stages;
 pub mod tables;
+mod tags;
 mod tunnel;
 
 use lb_common::{
@@ -41,6 +43,14 @@ pub struct Outcome {
     pub verdict: Verdict,
     /// The interface to send it out of, if the verdict's action is [`Action::Forward`].
     pub ifindex: u32,
+}
+
+impl Outcome {
+    /// Of a packet that is not forwarded.
+    #[inline(always)]
+    pub(crate) const fn of(verdict: Verdict) -> Self {
+        Self { verdict, ifindex: 0 }
+    }
 }
 
 /// A segment that is to be forwarded.
@@ -70,13 +80,18 @@ pub(crate) enum Way {
     Tunnelled,
 }
 
-/// Handles one frame: afterwards it is either ready to be sent as the outcome says, or unchanged.
-#[inline(always)]
+/// Handles one frame, through all [`stages`].
 pub fn process(packet: &mut impl Packet, tables: &impl Tables) -> Outcome {
+    stages::run(&mut stages::InOne { packet, tables })
+}
+
+/// Handles a frame that is a whole TCP segment in an untagged frame; any other is unchanged.
+#[inline(always)]
+pub fn balance(packet: &mut impl Packet, tables: &impl Tables) -> Outcome {
     let handled = parse::segment(packet).and_then(|segment| handle(packet, tables, &segment));
     match handled {
         Ok(outcome) => outcome,
-        Err(verdict) => Outcome { verdict, ifindex: 0 },
+        Err(verdict) => Outcome::of(verdict),
     }
 }
 

@@ -4,14 +4,19 @@
 
 mod xdp;
 
+use core::mem;
+
 use aya_ebpf::{
     bindings::{xdp_action, xdp_md},
     helpers::generated::bpf_redirect,
     macros::xdp,
     programs::XdpContext,
 };
-use lb_common::verdict::Action;
-use lb_ebpf::{Outcome, process};
+use lb_common::verdict::{Action, Verdict};
+use lb_ebpf::{
+    Outcome,
+    stages::{self, Stages},
+};
 
 use crate::xdp::{
     frame::Frame,
@@ -26,7 +31,7 @@ pub fn mqlb(ctx: XdpContext) -> u32 {
     if LOG_PACKETS.load() != 0 {
         packet_log::note(ctx.ctx, CAME_IN);
     }
-    let outcome = balance(ctx.ctx);
+    let outcome = stages::run(&mut Functions { frame: Frame { ctx: XdpContext::new(ctx.ctx) } });
     count(outcome);
     if LOG_PACKETS.load() != 0 {
         packet_log::note(ctx.ctx, GOES_ON);
@@ -40,12 +45,50 @@ pub fn mqlb(ctx: XdpContext) -> u32 {
     }
 }
 
-/// The pipeline. A function of its own, so that its stack is free again for what comes after: a
-/// chain of calls has 512 bytes together.
+/// The stages as functions of their own, each with a stack that is free again after it.
+struct Functions {
+    frame: Frame,
+}
+
+impl Stages for Functions {
+    type Packet = Frame;
+
+    #[inline(always)]
+    fn packet(&mut self) -> &mut Frame {
+        &mut self.frame
+    }
+
+    #[inline(always)]
+    fn ingress(&self) -> u32 {
+        self.frame.ctx.ingress_ifindex() as u32
+    }
+
+    #[inline(always)]
+    fn balance(&mut self) -> Outcome {
+        outcome(balance(self.frame.ctx.ctx))
+    }
+}
+
+/// The pipeline.
+///
+/// Global, as the other stages are: the verifier takes a global function (Linux 5.6) once, by
+/// itself, and not once for each of its calls. It may return an integer only.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn balance(ctx: *mut xdp_md) -> Outcome {
-    let mut frame = Frame { ctx: XdpContext::new(ctx) };
-    process(&mut frame, &Kernel { ctx })
+extern "C" fn balance(ctx: *mut xdp_md) -> u64 {
+    number(lb_ebpf::balance(&mut Frame { ctx: XdpContext::new(ctx) }, &Kernel { ctx }))
+}
+
+#[inline(always)]
+fn number(outcome: Outcome) -> u64 {
+    u64::from(outcome.verdict as u32) | u64::from(outcome.ifindex) << 32
+}
+
+#[inline(always)]
+fn outcome(number: u64) -> Outcome {
+    // SAFETY: the lower half is a verdict, see `number`.
+    let verdict = unsafe { mem::transmute::<u32, Verdict>(number as u32) };
+    Outcome { verdict, ifindex: (number >> 32) as u32 }
 }
 
 #[inline(always)]

@@ -20,6 +20,10 @@ pub trait Packet {
     /// all offsets count from the new front. `None`, and nothing changed, if there is no room.
     fn grow(&mut self, bytes: usize) -> Option<()>;
 
+    /// Takes so many bytes off the front; all offsets count from the new one. `None`, and nothing
+    /// changed, if no Ethernet header would be left.
+    fn shrink(&mut self, bytes: usize) -> Option<()>;
+
     /// Cuts the frame to `len` bytes; `None` if that is not possible.
     fn truncate(&mut self, len: usize) -> Option<()>;
 }

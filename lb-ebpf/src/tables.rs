@@ -87,6 +87,8 @@ pub trait Tables {
     /// A source port in its table.
     type PortRef: Deref<Target = Port>;
 
+    /// The interface that the frame came in by.
+    fn ingress(&self) -> u32;
     /// What holds for all services; `None` before the controller has written it.
     fn settings(&self) -> Option<&Settings>;
     /// The service at this address.

@@ -19,7 +19,7 @@ use lb_ebpf::{
     },
     parse::tcp_flags::{ACK, FIN, RST, SYN},
 };
-use lb_tests::kernel::{Kernel, Log, assert_counted, xdp_action};
+use lb_tests::kernel::{Kernel, Log, assert_counted};
 
 /// A generator of test input: xorshift64* (Vigna, "An experimental exploration of Marsaglia's
 /// xorshift generators").
@@ -173,7 +173,7 @@ fn compare(family: Family, frames: u64, seed: u64) -> Result<()> {
         let verdict = world.run(&mut expected).verdict;
         let run = kernel.run(&input, 1)?;
         let what = || format!("frame {number}: {} for {input:?}", verdict.name());
-        ensure!(run.action == xdp_action(verdict), "{}: action {}", what(), run.action);
+        ensure!(run.action == kernel.xdp_action(verdict), "{}: action {}", what(), run.action);
         ensure!(run.output == expected, "{}: {:?}\nnot {expected:?}", what(), run.output);
         traffic.note(&input, &expected, verdict);
     }

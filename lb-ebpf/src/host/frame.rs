@@ -3,7 +3,10 @@
 
 use std::{net::IpAddr, vec::Vec};
 
-use crate::packet::{Packet, Wire};
+use crate::{
+    packet::{Packet, Wire},
+    parse::ETHERNET_LEN,
+};
 
 /// The bytes of a frame as the pipeline sees them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +34,10 @@ impl Packet for Bytes {
         // In the kernel there is what was there before.
         self.0.splice(0..0, core::iter::repeat_n(0xaa, bytes));
         Some(())
+    }
+
+    fn shrink(&mut self, bytes: usize) -> Option<()> {
+        (self.0.len() >= bytes + ETHERNET_LEN).then(|| drop(self.0.drain(..bytes)))
     }
 
     fn truncate(&mut self, len: usize) -> Option<()> {

@@ -9,6 +9,7 @@ mod direct;
 mod net;
 mod script;
 mod segments;
+mod tags;
 mod tunnel;
 
 use std::{boxed::Box, string::String, vec::Vec};

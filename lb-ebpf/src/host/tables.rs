@@ -31,6 +31,8 @@ use crate::{
 /// is behind cells.
 #[derive(Debug, Default)]
 pub struct World {
+    /// The interface that frames come in by.
+    pub ingress: u32,
     /// See [`Tables::settings`].
     pub settings: Settings,
     /// Services, by their address.
@@ -123,6 +125,10 @@ fn insert(table: &FlowTable, room: usize, key: &FlowKey, flow: Flow) -> Result<(
 impl Tables for World {
     type FlowRef = Rc<FlowCell>;
     type PortRef = PortRef;
+
+    fn ingress(&self) -> u32 {
+        self.ingress
+    }
 
     fn settings(&self) -> Option<&Settings> {
         (self.settings.ports != 0).then_some(&self.settings)

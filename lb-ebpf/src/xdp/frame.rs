@@ -13,6 +13,16 @@ pub struct Frame {
     pub ctx: XdpContext,
 }
 
+impl Frame {
+    #[inline(always)]
+    fn move_front(&mut self, by: i32) -> Option<()> {
+        // SAFETY: `ctx` is the context that the kernel gave us; no packet pointer is kept across the
+        // call, every access derives its own.
+        let result = unsafe { bpf_xdp_adjust_head(self.ctx.ctx, by) };
+        (result == 0).then_some(())
+    }
+}
+
 impl Packet for Frame {
     #[inline(always)]
     fn holds(&self, bytes: usize) -> bool {
@@ -42,10 +52,12 @@ impl Packet for Frame {
 
     #[inline(always)]
     fn grow(&mut self, bytes: usize) -> Option<()> {
-        // SAFETY: `ctx` is the context that the kernel gave us; no packet pointer is kept across the
-        // call, every access derives its own.
-        let result = unsafe { bpf_xdp_adjust_head(self.ctx.ctx, -(bytes as i32)) };
-        (result == 0).then_some(())
+        self.move_front(-(bytes as i32))
+    }
+
+    #[inline(always)]
+    fn shrink(&mut self, bytes: usize) -> Option<()> {
+        self.move_front(bytes as i32)
     }
 
     #[inline(always)]

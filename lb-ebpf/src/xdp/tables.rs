@@ -44,6 +44,12 @@ impl Tables for Kernel {
     type PortRef = &'static Port;
 
     #[inline(always)]
+    fn ingress(&self) -> u32 {
+        // SAFETY: `ctx` is the context that the kernel gave us.
+        unsafe { (*self.ctx).ingress_ifindex }
+    }
+
+    #[inline(always)]
     fn settings(&self) -> Option<&'static Settings> {
         SETTINGS.get(0).filter(|settings| settings.ports != 0)
     }

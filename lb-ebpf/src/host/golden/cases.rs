@@ -12,7 +12,7 @@ use super::{
     Case, Family, Net, direct,
     script::Script,
     segments::{ack, broker, client, syn, syn_ack},
-    tunnel,
+    tags, tunnel,
 };
 use crate::{
     host::{Bytes, Frame},
@@ -49,6 +49,7 @@ fn family(family: Family) -> Vec<Case> {
     cases.extend(strangers(net));
     cases.extend(direct::all(net));
     cases.extend(tunnel::all(net));
+    cases.extend(tags::all(net));
     for case in &mut cases {
         case.name = format!("{family:?}: {}", case.name);
     }
@@ -225,11 +226,6 @@ fn strangers(net: Net) -> Vec<Case> {
             "another_ethertype_passes",
             Verdict::NotIp,
             changed(&|b| b[12..14].copy_from_slice(&[8, 6])),
-        ),
-        case(
-            "a_tagged_frame_passes",
-            Verdict::NotIp,
-            changed(&|b| b[12..14].copy_from_slice(&[0x81, 0])),
         ),
         case("ssh_to_the_vip_passes", Verdict::NotOurs, elsewhere),
         case(

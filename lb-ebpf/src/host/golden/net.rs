@@ -46,6 +46,10 @@ pub enum Family {
 pub struct Net(pub Family);
 
 impl Net {
+    /// The interface that all ways lead out of.
+    pub const INTERFACE: u32 = 7;
+    /// The interface that frames come in by, unless a case says otherwise.
+    pub const LOOPBACK: u32 = 1;
     /// The service's id.
     pub const SERVICE: u32 = 3;
     /// The service's port.
@@ -148,6 +152,7 @@ impl Net {
         let key = ServiceKey::tcp(Addr::from(self.vip().0), Self::PORT.to_be_bytes());
         let v4 = self.0 == Family::V4;
         let mut world = World {
+            ingress: Self::LOOPBACK,
             settings: Settings {
                 seed0: 1,
                 seed1: 2,
@@ -239,7 +244,7 @@ fn route(destination: [u8; 6]) -> Route {
         [[mac[0], mac[1]], [mac[2], mac[3]], [mac[4], mac[5]]].map(u16::from_ne_bytes)
     };
     Route::Via {
-        ifindex: 7,
+        ifindex: Net::INTERFACE,
         ethernet: Ethernet { destination: words(destination), source: words(OUR_MAC) },
         mtu: 1500,
         on_link: true,

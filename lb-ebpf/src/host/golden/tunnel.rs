@@ -37,6 +37,11 @@ struct Mix {
     brokers: Net,
 }
 
+/// A segment as it leaves for broker 1, in a tunnel of its own family.
+pub(super) fn to_broker(net: Net, frame: &Frame) -> Bytes {
+    Mix { clients: net, brokers: net }.to_broker(frame, 1)
+}
+
 pub(super) fn all(clients: Net) -> Vec<Case> {
     [Family::V4, Family::V6].into_iter().flat_map(|family| mixed(clients, Net(family))).collect()
 }

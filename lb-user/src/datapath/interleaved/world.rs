@@ -29,6 +29,7 @@ use lb_ebpf::{
 
 use super::{
     super::{collect::Entries, known::Known, ports::PortTable, sweep},
+    Net,
     schedule::{section, step, time, without_steps},
 };
 use crate::control::datapath::DatapathError;
@@ -225,6 +226,10 @@ impl Shared {
 impl<'a> Tables for &'a Shared {
     type FlowRef = FlowRef;
     type PortRef = &'a Port;
+
+    fn ingress(&self) -> u32 {
+        Net::LOOPBACK
+    }
 
     fn settings(&self) -> Option<&Settings> {
         Some(&self.settings)
