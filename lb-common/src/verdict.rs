@@ -52,9 +52,15 @@ verdicts! {
     ToBackendByKernel = "to_backend_by_kernel", Pass;
     /// Rewritten for a client, given to the kernel to resolve the next hop.
     ToClientByKernel = "to_client_by_kernel", Pass;
+    /// An ICMP error about a broker's segment, forwarded to that broker.
+    IcmpToBackend = "icmp_to_backend", Forward;
+    /// An ICMP error about a client's segment, forwarded to that client.
+    IcmpToClient = "icmp_to_client", Forward;
+    /// An ICMP error about no connection that is known, or that does not fit it.
+    IcmpUnrelated = "icmp_unrelated", Pass;
     /// Neither IPv4 nor IPv6.
     NotIp = "not_ip", Pass;
-    /// Not TCP.
+    /// Neither TCP nor an ICMP error.
     NotTcp = "not_tcp", Pass;
     /// TCP, but neither to a service nor from a broker.
     NotOurs = "not_ours", Pass;

@@ -12,6 +12,7 @@ pub mod checksum;
 mod direct;
 #[cfg(any(test, feature = "host"))]
 pub mod host;
+pub mod icmp;
 pub mod known;
 mod nat;
 pub mod packet;
@@ -33,7 +34,7 @@ use lb_common::{
 
 use packet::Packet;
 use parse::{ETHERNET_LEN, Segment, tcp_flags};
-use rewrite::Translation;
+use rewrite::{TcpSegment, Translate, Translation};
 use tables::{Direction, Route, RouteQuery, Tables};
 
 /// What became of a packet.
@@ -104,7 +105,7 @@ fn handle(
     // Without settings nothing is configured yet.
     let settings = tables.settings().ok_or(Verdict::NotOurs)?;
     match decide(segment, settings, tables) {
-        Ok(forward) => send(packet, settings, tables, segment, &forward),
+        Ok(forward) => send::<TcpSegment>(packet, settings, tables, segment, &forward),
         Err(verdict) if verdict.action() == Action::Reset => {
             if segment.has(tcp_flags::RST) {
                 return Err(Verdict::StrayReset);
@@ -147,9 +148,11 @@ const fn source_port_index(settings: &Settings, port: [u8; 2]) -> Option<u32> {
     if index < settings.ports { Some(index as u32) } else { None }
 }
 
-/// Asks for the way on, then rewrites the segment.
+/// Asks for the way on, then rewrites the packet.
+///
+/// Of an ICMP error, `segment` is what an answer to the quoted packet would be.
 #[inline(always)]
-fn send(
+pub(crate) fn send<K: Translate>(
     packet: &mut impl Packet,
     settings: &Settings,
     tables: &impl Tables,
@@ -174,7 +177,7 @@ fn send(
         Route::None => return Err(Verdict::NoRoute),
     };
     match forward.way {
-        Way::Translated => rewrite::translate(packet, segment, to),
+        Way::Translated => K::translate(packet, segment, to),
         Way::Direct => {
             if ethernet.is_none() {
                 return Err(Verdict::NoNeighbour);

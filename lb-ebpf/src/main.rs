@@ -14,7 +14,7 @@ use aya_ebpf::{
 };
 use lb_common::verdict::{Action, Verdict};
 use lb_ebpf::{
-    Outcome,
+    Outcome, icmp,
     stages::{self, Stages},
 };
 
@@ -67,6 +67,11 @@ impl Stages for Functions {
     fn balance(&mut self) -> Outcome {
         outcome(balance(self.frame.ctx.ctx))
     }
+
+    #[inline(always)]
+    fn icmp_error(&mut self) -> Outcome {
+        outcome(icmp_error(self.frame.ctx.ctx))
+    }
 }
 
 /// The pipeline.
@@ -77,6 +82,13 @@ impl Stages for Functions {
 #[inline(never)]
 extern "C" fn balance(ctx: *mut xdp_md) -> u64 {
     number(lb_ebpf::balance(&mut Frame { ctx: XdpContext::new(ctx) }, &Kernel { ctx }))
+}
+
+/// What becomes of a frame that is not TCP.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn icmp_error(ctx: *mut xdp_md) -> u64 {
+    number(icmp::error(&mut Frame { ctx: XdpContext::new(ctx) }, &Kernel { ctx }))
 }
 
 #[inline(always)]

@@ -45,7 +45,7 @@ macro_rules! wire {
 }
 
 wire!([u8; 2]: 2, [u8; 4]: 4, u8: 1, [u16; 2]: 4, [u32; 2]: 8, [u64; 2]: 16);
-wire!(Ethernet: 12, Ipv4: 20, Ipv6: 40, Tcp: 20);
+wire!(Ethernet: 12, Ipv4: 20, Ipv6: 40, Tcp: 20, TcpStart: 8);
 
 /// The addresses of an Ethernet header, their bytes as they lie.
 #[repr(C)]
@@ -116,6 +116,18 @@ pub struct Ipv6 {
     pub source: [u64; 2],
     /// Destination address.
     pub destination: [u64; 2],
+}
+
+/// The beginning of a TCP header, which is all that an ICMP error must quote.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TcpStart {
+    /// Source port.
+    pub source_port: [u8; 2],
+    /// Destination port.
+    pub destination_port: [u8; 2],
+    /// Sequence number.
+    pub sequence: u32,
 }
 
 /// A TCP header without options (RFC 9293). Numbers are big-endian, as they lie.

@@ -7,7 +7,7 @@
 
 use lb_common::verdict::{Action, Verdict};
 
-use crate::{Outcome, balance, packet::Packet, tables::Tables, tags};
+use crate::{Outcome, balance, icmp, packet::Packet, tables::Tables, tags};
 
 /// The stages, as functions that share nothing but the frame and the tables.
 pub trait Stages {
@@ -20,6 +20,8 @@ pub trait Stages {
     fn ingress(&self) -> u32;
     /// The pipeline, [`balance`].
     fn balance(&mut self) -> Outcome;
+    /// Of a frame that is not TCP, [`icmp::error`].
+    fn icmp_error(&mut self) -> Outcome;
 }
 
 /// Handles one frame: afterwards it is either ready to be sent as the outcome says, or unchanged.
@@ -37,7 +39,11 @@ pub fn run(stages: &mut impl Stages) -> Outcome {
 
 #[inline(always)]
 fn untagged(stages: &mut impl Stages) -> Outcome {
-    stages.balance()
+    let outcome = stages.balance();
+    match outcome.verdict {
+        Verdict::NotTcp => stages.icmp_error(),
+        _ => outcome,
+    }
 }
 
 /// The way of a frame whose tags were taken off. It keeps them, and so its VLAN, only on the link
@@ -74,5 +80,9 @@ impl<P: Packet, T: Tables> Stages for InOne<'_, P, T> {
 
     fn balance(&mut self) -> Outcome {
         balance(self.packet, self.tables)
+    }
+
+    fn icmp_error(&mut self) -> Outcome {
+        icmp::error(self.packet, self.tables)
     }
 }

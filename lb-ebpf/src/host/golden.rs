@@ -6,6 +6,7 @@
 
 mod cases;
 mod direct;
+mod errors;
 mod net;
 mod script;
 mod segments;

@@ -5,9 +5,11 @@
 
 mod claim;
 mod close;
+mod errors;
 mod from_broker;
 mod from_client;
 mod handshake;
 
+pub(crate) use errors::{to_backend as error_to_backend, to_client as error_to_client};
 pub(crate) use from_broker::{decide as to_client, peer};
 pub(crate) use from_client::decide as to_backend;

@@ -9,7 +9,7 @@ use lb_common::{
 };
 
 use super::{
-    Case, Family, Net, direct,
+    Case, Family, Net, direct, errors,
     script::Script,
     segments::{ack, broker, client, syn, syn_ack},
     tags, tunnel,
@@ -50,6 +50,7 @@ fn family(family: Family) -> Vec<Case> {
     cases.extend(direct::all(net));
     cases.extend(tunnel::all(net));
     cases.extend(tags::all(net));
+    cases.extend(errors::all(net));
     for case in &mut cases {
         case.name = format!("{family:?}: {}", case.name);
     }

@@ -26,7 +26,7 @@ use super::{
     segments::{client, syn},
 };
 use crate::{
-    host::{Bytes, Frame, Tunnelled, World},
+    host::{Bytes, Frame, Icmp, Tunnelled, World},
     parse::tcp_flags::ACK,
 };
 
@@ -40,6 +40,14 @@ struct Mix {
 /// A segment as it leaves for broker 1, in a tunnel of its own family.
 pub(super) fn to_broker(net: Net, frame: &Frame) -> Bytes {
     Mix { clients: net, brokers: net }.to_broker(frame, 1)
+}
+
+/// The packet of `error` as it leaves for broker 1, in the tunnel that `frame` would leave in.
+pub(super) fn around(net: Net, frame: &Frame, error: &Icmp) -> Bytes {
+    let mix = Mix { clients: net, brokers: net };
+    let wrapped = mix.wrapped(frame, net.broker(1).0);
+    let packet = error.bytes().0.split_off(14);
+    Tunnelled { ethernet: (broker_mac(1), OUR_MAC), tos: error.tos, packet, ..wrapped }.bytes()
 }
 
 pub(super) fn all(clients: Net) -> Vec<Case> {
