@@ -8,6 +8,7 @@
 #[cfg(any(test, feature = "host"))]
 extern crate std;
 
+pub mod budget;
 pub mod checksum;
 mod direct;
 #[cfg(any(test, feature = "host"))]
@@ -42,15 +43,16 @@ use tables::{Direction, Route, RouteQuery, Tables};
 pub struct Outcome {
     /// Why; its counter is raised by the caller.
     pub verdict: Verdict,
-    /// The interface to send it out of, if the verdict's action is [`Action::Forward`].
-    pub ifindex: u32,
+    /// The interface to send it out of, if the verdict's action is [`Action::Forward`]; how many
+    /// bytes would fit, if the verdict is [`Verdict::TooBig`].
+    pub detail: u32,
 }
 
 impl Outcome {
     /// Of a packet that is not forwarded.
     #[inline(always)]
     pub(crate) const fn of(verdict: Verdict) -> Self {
-        Self { verdict, ifindex: 0 }
+        Self { verdict, detail: 0 }
     }
 }
 
@@ -106,7 +108,7 @@ fn handle(
     let settings = tables.settings().ok_or(Verdict::NotOurs)?;
     match decide(segment, settings, tables) {
         Ok(forward) => send::<TcpSegment>(packet, settings, tables, segment, &forward),
-        Err(verdict) if verdict.action() == Action::Reset => {
+        Err(verdict) if verdict.action() == Action::Reply => {
             if segment.has(tcp_flags::RST) {
                 return Err(Verdict::StrayReset);
             }
@@ -173,7 +175,10 @@ pub(crate) fn send<K: Translate>(
     let (ethernet, ifindex) = match route {
         Route::Via { ifindex, ethernet, .. } => (Some(ethernet), ifindex),
         Route::NoNeighbour => (None, 0),
-        Route::TooBig => return Err(Verdict::TooBig),
+        Route::TooBig { mtu } => {
+            let detail = u32::from(mtu.saturating_sub(header_len));
+            return Ok(Outcome { verdict: Verdict::TooBig, detail });
+        }
         Route::None => return Err(Verdict::NoRoute),
     };
     match forward.way {
@@ -203,5 +208,5 @@ pub(crate) fn send<K: Translate>(
         (Direction::ToBackend, None) => Verdict::ToBackendByKernel,
         (Direction::ToClient, None) => Verdict::ToClientByKernel,
     };
-    Ok(Outcome { verdict, ifindex })
+    Ok(Outcome { verdict, detail: ifindex })
 }

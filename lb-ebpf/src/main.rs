@@ -35,13 +35,15 @@ pub fn mqlb(ctx: XdpContext) -> u32 {
     count(outcome);
     if LOG_PACKETS.load() != 0 {
         packet_log::note(ctx.ctx, GOES_ON);
-        packet_log::log(ctx.ctx, outcome.verdict as u32, outcome.ifindex);
+        let forwarded = outcome.verdict.action() == Action::Forward;
+        let out = if forwarded { outcome.detail } else { 0 };
+        packet_log::log(ctx.ctx, outcome.verdict as u32, out);
     }
     match outcome.verdict.action() {
         Action::Pass => xdp_action::XDP_PASS,
         Action::Drop => xdp_action::XDP_DROP,
-        Action::Reset => xdp_action::XDP_TX,
-        Action::Forward => send_to(&ctx, outcome.ifindex),
+        Action::Reply => xdp_action::XDP_TX,
+        Action::Forward => send_to(&ctx, outcome.detail),
     }
 }
 
@@ -72,6 +74,11 @@ impl Stages for Functions {
     fn icmp_error(&mut self) -> Outcome {
         outcome(icmp_error(self.frame.ctx.ctx))
     }
+
+    #[inline(always)]
+    fn too_big(&mut self, mtu: u32) -> Outcome {
+        outcome(too_big(self.frame.ctx.ctx, mtu))
+    }
 }
 
 /// The pipeline.
@@ -91,16 +98,23 @@ extern "C" fn icmp_error(ctx: *mut xdp_md) -> u64 {
     number(icmp::error(&mut Frame { ctx: XdpContext::new(ctx) }, &Kernel { ctx }))
 }
 
+/// What becomes of a segment of which only `mtu` bytes would fit.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn too_big(ctx: *mut xdp_md, mtu: u32) -> u64 {
+    number(icmp::too_big(&mut Frame { ctx: XdpContext::new(ctx) }, &Kernel { ctx }, mtu))
+}
+
 #[inline(always)]
 fn number(outcome: Outcome) -> u64 {
-    u64::from(outcome.verdict as u32) | u64::from(outcome.ifindex) << 32
+    u64::from(outcome.verdict as u32) | u64::from(outcome.detail) << 32
 }
 
 #[inline(always)]
 fn outcome(number: u64) -> Outcome {
     // SAFETY: the lower half is a verdict, see `number`.
     let verdict = unsafe { mem::transmute::<u32, Verdict>(number as u32) };
-    Outcome { verdict, ifindex: (number >> 32) as u32 }
+    Outcome { verdict, detail: (number >> 32) as u32 }
 }
 
 #[inline(always)]

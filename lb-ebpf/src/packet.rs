@@ -1,5 +1,7 @@
 //! Access to the bytes of one frame, and the headers that lie in it.
 
+use lb_common::addr::Addr;
+
 use crate::checksum::Sum;
 
 /// A frame in memory, from its Ethernet header on.
@@ -118,6 +120,20 @@ pub struct Ipv6 {
     pub destination: [u64; 2],
 }
 
+impl Ipv6 {
+    /// The sum over the header.
+    #[inline(always)]
+    #[must_use]
+    pub const fn sum(&self) -> Sum {
+        Sum::ZERO
+            .add32(u32::from_ne_bytes(self.version_class_label))
+            .add16(u16::from_ne_bytes(self.payload_len))
+            .add16(u16::from_ne_bytes([self.next_header, self.hop_limit]))
+            .add_addr(Addr::from_words(self.source))
+            .add_addr(Addr::from_words(self.destination))
+    }
+}
+
 /// The beginning of a TCP header, which is all that an ICMP error must quote.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,4 +168,21 @@ pub struct Tcp {
     pub checksum: u16,
     /// Urgent pointer.
     pub urgent: u16,
+}
+
+impl Tcp {
+    /// The sum over the header, its checksum included.
+    #[inline(always)]
+    #[must_use]
+    pub const fn sum(&self) -> Sum {
+        Sum::ZERO
+            .add16(u16::from_ne_bytes(self.source_port))
+            .add16(u16::from_ne_bytes(self.destination_port))
+            .add32(self.sequence)
+            .add32(self.acknowledgement)
+            .add16(u16::from_ne_bytes([self.offset, self.flags]))
+            .add16(self.window)
+            .add16(self.checksum)
+            .add16(self.urgent)
+    }
 }

@@ -22,6 +22,8 @@ pub trait Stages {
     fn balance(&mut self) -> Outcome;
     /// Of a frame that is not TCP, [`icmp::error`].
     fn icmp_error(&mut self) -> Outcome;
+    /// Of a segment of which so many bytes would fit, [`icmp::too_big`].
+    fn too_big(&mut self, mtu: u32) -> Outcome;
 }
 
 /// Handles one frame: afterwards it is either ready to be sent as the outcome says, or unchanged.
@@ -42,6 +44,7 @@ fn untagged(stages: &mut impl Stages) -> Outcome {
     let outcome = stages.balance();
     match outcome.verdict {
         Verdict::NotTcp => stages.icmp_error(),
+        Verdict::TooBig => stages.too_big(outcome.detail),
         _ => outcome,
     }
 }
@@ -55,7 +58,7 @@ fn tagged(stages: &mut impl Stages, tags: tags::Tags) -> Outcome {
         return Outcome::of(Verdict::NoHeadroom);
     }
     let forwarded = outcome.verdict.action() == Action::Forward;
-    if forwarded && outcome.ifindex != stages.ingress() {
+    if forwarded && outcome.detail != stages.ingress() {
         return Outcome::of(Verdict::TaggedElsewhere);
     }
     outcome
@@ -84,5 +87,9 @@ impl<P: Packet, T: Tables> Stages for InOne<'_, P, T> {
 
     fn icmp_error(&mut self) -> Outcome {
         icmp::error(self.packet, self.tables)
+    }
+
+    fn too_big(&mut self, mtu: u32) -> Outcome {
+        icmp::too_big(self.packet, self.tables, mtu)
     }
 }

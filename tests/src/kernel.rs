@@ -235,7 +235,7 @@ impl Kernel {
         match verdict.action() {
             Action::Drop => 1,
             Action::Pass => 2,
-            Action::Reset => 3,
+            Action::Reply => 3,
             Action::Forward if self.ingress == Net::INTERFACE => 3,
             Action::Forward => 4,
         }

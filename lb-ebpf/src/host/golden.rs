@@ -11,6 +11,7 @@ mod net;
 mod script;
 mod segments;
 mod tags;
+mod too_big;
 mod tunnel;
 
 use std::{boxed::Box, string::String, vec::Vec};

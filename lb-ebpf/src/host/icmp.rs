@@ -4,7 +4,7 @@ use std::{net::IpAddr, vec::Vec};
 
 use super::{Bytes, frame::internet_checksum};
 
-/// An ICMP or ICMPv6 message in an Ethernet frame, before it is bytes.
+/// An ICMP or `ICMPv6` message in an Ethernet frame, before it is bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Icmp {
     /// Destination and source Ethernet address.

@@ -51,6 +51,8 @@ pub struct World {
     pub routes: BTreeMap<Addr, Route>,
     /// The largest IP packet that any way takes.
     pub mtu: u16,
+    /// How many packets may still be answered with ICMP errors.
+    pub answers: Cell<u32>,
     /// Room of the pending table.
     pub pending_room: usize,
     /// Room of the connection table.
@@ -212,10 +214,16 @@ impl Tables for World {
 
     fn route(&self, query: &RouteQuery) -> Route {
         match self.routes.get(&query.destination) {
-            Some(_) if query.ip_len > self.mtu => Route::TooBig,
+            Some(_) if query.ip_len > self.mtu => Route::TooBig { mtu: self.mtu },
             Some(route) => *route,
             None => Route::None,
         }
+    }
+
+    fn may_answer(&self) -> bool {
+        let left = self.answers.get();
+        self.answers.set(left.saturating_sub(1));
+        left > 0
     }
 
     fn change_counters(&self, backend: u32, change: impl FnOnce(&mut BackendCounters)) {

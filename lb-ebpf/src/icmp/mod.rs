@@ -1,10 +1,11 @@
-//! ICMP and ICMPv6 (RFC 792, RFC 4443): errors about packets of balanced connections reach who sent
+//! ICMP and `ICMPv6` (RFC 792, RFC 4443): errors about packets of balanced connections reach who sent
 //! these packets.
 //!
 //! An error quotes the beginning of the packet that it is about. It goes the way of an answer to
 //! that packet: by the same tables as a segment would, which it leaves as they are.
 
 mod quote;
+mod too_big;
 mod translate;
 
 use lb_common::{
@@ -12,6 +13,8 @@ use lb_common::{
     settings::Settings,
     verdict::Verdict,
 };
+
+pub use too_big::answer as too_big;
 
 use self::translate::IcmpError;
 use crate::{

@@ -12,8 +12,8 @@ use crate::{
 };
 
 /// Protocol numbers.
-const ICMP: u8 = 1;
-const ICMP_V6_PROTOCOL: u8 = 58;
+pub(super) const ICMP: u8 = 1;
+pub(super) const ICMP_V6_PROTOCOL: u8 = 58;
 
 /// What of the quoted packet behind its IP header must be there: eight bytes (RFC 792).
 const QUOTED_TCP: usize = size_of::<TcpStart>();

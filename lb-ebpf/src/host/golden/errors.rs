@@ -62,14 +62,14 @@ fn kinds(net: Net) -> [([u8; 2], [u8; 4]); 4] {
 }
 
 /// The packet in a frame, as far as a router quotes it that leaves all but `tcp` bytes of it out.
-fn quoted(net: Net, frame: &Frame, tcp: usize) -> Vec<u8> {
+pub(super) fn quoted(net: Net, frame: &Frame, tcp: usize) -> Vec<u8> {
     let mut packet = frame.bytes().0.split_off(14);
     packet.truncate(tcp + if net.0 == Family::V4 { 20 } else { 40 });
     packet
 }
 
 /// What some router says about a frame on its way.
-fn about(net: Net, frame: &Frame, tcp: usize) -> Icmp {
+pub(super) fn about(net: Net, frame: &Frame, tcp: usize) -> Icmp {
     let (kind, word) = kinds(net)[1];
     let body = quoted(net, frame, tcp);
     Icmp { word, tos: 0xc0, ..Icmp::new(router(net), frame.source.0, kind, body) }

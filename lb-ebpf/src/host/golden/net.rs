@@ -16,6 +16,7 @@ use lb_common::{
 };
 
 use crate::{
+    budget::ANSWERS,
     host::{Frame, World},
     packet::Ethernet,
     tables::Route,
@@ -181,6 +182,7 @@ impl Net {
             rings: BTreeMap::from([(Self::SERVICE, Slot::stable(1))]),
             sources: BTreeMap::from([(0, Source { address: self.source().0.into() })]),
             mtu: 1500,
+            answers: Cell::new(ANSWERS),
             pending_room: 16,
             flows_room: 16,
             learned_room: 16,

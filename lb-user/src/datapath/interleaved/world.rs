@@ -227,6 +227,10 @@ impl<'a> Tables for &'a Shared {
     type FlowRef = FlowRef;
     type PortRef = &'a Port;
 
+    fn may_answer(&self) -> bool {
+        true
+    }
+
     fn ingress(&self) -> u32 {
         Net::LOOPBACK
     }
