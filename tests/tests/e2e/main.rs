@@ -5,6 +5,7 @@
 mod changes;
 mod direct;
 mod failure;
+mod icmp;
 mod kernel;
 mod metrics;
 mod packet_log;
