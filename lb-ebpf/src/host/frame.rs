@@ -17,6 +17,10 @@ impl Packet for Bytes {
         self.0.len() >= bytes
     }
 
+    fn length(&self) -> usize {
+        self.0.len()
+    }
+
     fn load<T: Wire>(&self, offset: usize) -> Option<T> {
         let bytes = self.0.get(offset..offset.checked_add(size_of::<T>())?)?;
         // SAFETY: the slice is as long as a `T`, and `Wire` says that any bytes are one.

@@ -102,7 +102,7 @@ fn ipv6(packet: &impl Packet) -> Result<Segment, Verdict> {
 #[inline(always)]
 fn is_whole(packet: &impl Packet, ip_len: u16, header_len: usize) -> bool {
     let ip_len = ip_len as usize;
-    ip_len >= 2 * header_len + ICMP_LEN + QUOTED_TCP && packet.holds(ETHERNET_LEN + ip_len)
+    ip_len >= 2 * header_len + ICMP_LEN + QUOTED_TCP && packet.length() >= ETHERNET_LEN + ip_len
 }
 
 #[inline(always)]

@@ -30,6 +30,12 @@ impl Packet for Frame {
     }
 
     #[inline(always)]
+    fn length(&self) -> usize {
+        // SAFETY: `ctx` is the context that the kernel gave us.
+        unsafe { bpf_xdp_get_buff_len(self.ctx.ctx) as usize }
+    }
+
+    #[inline(always)]
     fn load<T: Wire>(&self, offset: usize) -> Option<T> {
         let start = self.ctx.data();
         if start + offset + size_of::<T>() > self.ctx.data_end() {
@@ -66,10 +72,8 @@ impl Packet for Frame {
         // pointer arithmetic that the verifier forbids.
         // SAFETY: `ctx` is the context that the kernel gave us; no packet pointer is kept across
         // the second call, every access derives its own.
-        let result = unsafe {
-            let delta = len as i32 - bpf_xdp_get_buff_len(self.ctx.ctx) as i32;
-            bpf_xdp_adjust_tail(self.ctx.ctx, delta)
-        };
+        let result =
+            unsafe { bpf_xdp_adjust_tail(self.ctx.ctx, len as i32 - self.length() as i32) };
         (result == 0).then_some(())
     }
 }
