@@ -9,8 +9,8 @@ pub enum Action {
     Forward,
     /// Discard it.
     Drop,
-    /// Answer it with a RST that is sent back where it came from.
-    Reset,
+    /// Send it back where it came from: it was turned into a RST or an ICMP error.
+    Reply,
 }
 
 /// An enum of verdicts, each with its name and its action.
@@ -59,9 +59,15 @@ verdicts! {
     ToBackendByKernel = "to_backend_by_kernel", Pass;
     /// Rewritten for a client, given to the kernel to resolve the next hop.
     ToClientByKernel = "to_client_by_kernel", Pass;
+    /// An ICMP error about a broker's segment, forwarded to that broker.
+    IcmpToBackend = "icmp_to_backend", Forward;
+    /// An ICMP error about a client's segment, forwarded to that client.
+    IcmpToClient = "icmp_to_client", Forward;
+    /// An ICMP error about no connection that is known, or that does not fit it.
+    IcmpUnrelated = "icmp_unrelated", Pass;
     /// Neither IPv4 nor IPv6.
     NotIp = "not_ip", Pass;
-    /// Not TCP.
+    /// Neither TCP nor an ICMP error.
     NotTcp = "not_tcp", Pass;
     /// TCP, but neither to a service nor from a broker.
     NotOurs = "not_ours", Pass;
@@ -80,18 +86,18 @@ verdicts! {
     /// The TTL or hop limit ended here.
     TtlExpired = "ttl_expired", Drop;
     /// The service has no usable backend; answered with RST.
-    NoBackendReset = "no_backend_reset", Reset;
+    NoBackendReset = "no_backend_reset", Reply;
     /// The service has no usable backend; dropped.
     NoBackendDrop = "no_backend_drop", Drop;
     /// A segment of no known flow; answered with RST.
-    UnknownFlowReset = "unknown_flow_reset", Reset;
+    UnknownFlowReset = "unknown_flow_reset", Reply;
     /// A segment of no known flow; dropped.
     UnknownFlowDrop = "unknown_flow_drop", Drop;
     /// A segment of a flow whose backend is gone; answered with RST.
-    BackendGone = "backend_gone", Reset;
+    BackendGone = "backend_gone", Reply;
     /// The first data of a connection, which are not what its service lets through; answered with
     /// RST.
-    Guarded = "guarded", Reset;
+    Guarded = "guarded", Reply;
     /// A segment of a handshake that its acknowledgement does not prove.
     Unproven = "unproven", Drop;
     /// A SYN or the end of a handshake whose flow is just being removed, by another CPU or by the
@@ -105,7 +111,7 @@ verdicts! {
     FlowsFull = "flows_full", Drop;
     /// A packet of a broker to a source port that no flow owns; answered with RST, so that the
     /// broker lets go of the connection.
-    UnknownReply = "unknown_reply", Reset;
+    UnknownReply = "unknown_reply", Reply;
     /// A RST of no known flow, from either side.
     StrayReset = "stray_reset", Drop;
     /// The kernel has no route to the destination, or forwarding is off.
@@ -117,7 +123,13 @@ verdicts! {
     NoNeighbour = "no_neighbour", Drop;
     /// To a backend in mode `ipip`, but the driver leaves no room in front of the packet.
     NoHeadroom = "no_headroom", Drop;
-    /// Larger than the MTU of the way on.
+    /// A frame with VLAN tags, for a way that leads out of another interface: there they would mean
+    /// something else.
+    TaggedElsewhere = "tagged_elsewhere", Drop;
+    /// Larger than the MTU of the way on; answered with an ICMP error that says what fits.
+    TooBigAnswered = "too_big_answered", Reply;
+    /// Larger than the MTU of the way on, but an IPv4 packet that may be fragmented, or enough
+    /// others were answered just now.
     TooBig = "too_big", Drop;
     /// A table that the controller should have filled has no entry.
     Inconsistent = "inconsistent", Drop;

@@ -70,7 +70,7 @@ pub fn mqlb_decap(ctx: XdpContext) -> u32 {
     }
     match verdict.action() {
         Action::Drop => xdp_action::XDP_DROP,
-        Action::Pass | Action::Forward | Action::Reset => xdp_action::XDP_PASS,
+        Action::Pass | Action::Forward | Action::Reply => xdp_action::XDP_PASS,
     }
 }
 

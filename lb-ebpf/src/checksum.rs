@@ -13,6 +13,13 @@ impl Sum {
     /// The empty sum.
     pub const ZERO: Self = Self(0);
 
+    /// With the words of another sum added.
+    #[inline(always)]
+    #[must_use]
+    pub const fn add(self, other: Self) -> Self {
+        Self(self.0 + other.0)
+    }
+
     /// With a 16-bit word added.
     #[inline(always)]
     #[must_use]
@@ -67,7 +74,7 @@ impl Sum {
     #[inline(always)]
     #[must_use]
     pub const fn fold(self) -> u16 {
-        // At most 35 bits come in; each step leaves at most one bit above the lower half.
+        // Less than 48 bits come in; each step leaves at most one bit above the lower half.
         let sum = (self.0 & 0xffff_ffff) + (self.0 >> 32);
         let sum = (sum & 0xffff) + (sum >> 16);
         let sum = (sum & 0xffff) + (sum >> 16);

@@ -8,11 +8,13 @@
 #[cfg(any(test, feature = "host"))]
 extern crate std;
 
+pub mod budget;
 pub mod checksum;
 pub mod decap;
 mod direct;
 #[cfg(any(test, feature = "host"))]
 pub mod host;
+pub mod icmp;
 pub mod known;
 pub mod mqtt;
 mod nat;
@@ -22,7 +24,9 @@ mod refusal;
 pub mod reset;
 pub mod rewrite;
 pub mod route;
+pub mod stages;
 pub mod tables;
+mod tags;
 pub mod tunnel;
 
 use lb_common::{
@@ -33,7 +37,7 @@ use lb_common::{
 
 use packet::Packet;
 use parse::{ETHERNET_LEN, Segment, tcp_flags};
-use rewrite::Translation;
+use rewrite::{TcpSegment, Translate, Translation};
 use tables::{Direction, Route, RouteQuery, Tables};
 
 /// What became of a packet.
@@ -41,8 +45,17 @@ use tables::{Direction, Route, RouteQuery, Tables};
 pub struct Outcome {
     /// Why; its counter is raised by the caller.
     pub verdict: Verdict,
-    /// The interface to send it out of, if the verdict's action is [`Action::Forward`].
-    pub ifindex: u32,
+    /// The interface to send it out of, if the verdict's action is [`Action::Forward`]; how many
+    /// bytes would fit, if the verdict is [`Verdict::TooBig`].
+    pub detail: u32,
+}
+
+impl Outcome {
+    /// Of a packet that is not forwarded.
+    #[inline(always)]
+    pub(crate) const fn of(verdict: Verdict) -> Self {
+        Self { verdict, detail: 0 }
+    }
 }
 
 /// A segment that is to be forwarded.
@@ -72,13 +85,18 @@ pub(crate) enum Way {
     Tunnelled,
 }
 
-/// Handles one frame: afterwards it is either ready to be sent as the outcome says, or unchanged.
-#[inline(always)]
+/// Handles one frame, through all [`stages`].
 pub fn process(packet: &mut impl Packet, tables: &impl Tables) -> Outcome {
+    stages::run(&mut stages::InOne { packet, tables })
+}
+
+/// Handles a frame that is a whole TCP segment in an untagged frame; any other is unchanged.
+#[inline(always)]
+pub fn balance(packet: &mut impl Packet, tables: &impl Tables) -> Outcome {
     let handled = parse::segment(packet).and_then(|segment| handle(packet, tables, &segment));
     match handled {
         Ok(outcome) => outcome,
-        Err(verdict) => Outcome { verdict, ifindex: 0 },
+        Err(verdict) => Outcome::of(verdict),
     }
 }
 
@@ -91,8 +109,8 @@ fn handle(
     // Without settings nothing is configured yet.
     let settings = tables.settings().ok_or(Verdict::NotOurs)?;
     match decide(packet, segment, settings, tables) {
-        Ok(forward) => send(packet, settings, tables, segment, &forward),
-        Err(verdict) if verdict.action() == Action::Reset => {
+        Ok(forward) => send::<TcpSegment>(packet, settings, tables, segment, &forward),
+        Err(verdict) if verdict.action() == Action::Reply => {
             if segment.has(tcp_flags::RST) {
                 return Err(Verdict::StrayReset);
             }
@@ -135,9 +153,11 @@ const fn source_port_index(settings: &Settings, port: [u8; 2]) -> Option<u32> {
     if index < settings.ports { Some(index as u32) } else { None }
 }
 
-/// Asks for the way on, then rewrites the segment.
+/// Asks for the way on, then rewrites the packet.
+///
+/// Of an ICMP error, `segment` is what an answer to the quoted packet would be.
 #[inline(always)]
-fn send(
+pub(crate) fn send<K: Translate>(
     packet: &mut impl Packet,
     settings: &Settings,
     tables: &impl Tables,
@@ -158,11 +178,14 @@ fn send(
     let (ethernet, ifindex) = match route {
         Route::Via { ifindex, ethernet, .. } => (Some(ethernet), ifindex),
         Route::NoNeighbour => (None, 0),
-        Route::TooBig => return Err(Verdict::TooBig),
+        Route::TooBig { mtu } => {
+            let detail = u32::from(mtu.saturating_sub(header_len));
+            return Ok(Outcome { verdict: Verdict::TooBig, detail });
+        }
         Route::None => return Err(Verdict::NoRoute),
     };
     match forward.way {
-        Way::Translated => rewrite::translate(packet, segment, to),
+        Way::Translated => K::translate(packet, segment, to),
         Way::Direct => {
             if ethernet.is_none() {
                 return Err(Verdict::NoNeighbour);
@@ -188,5 +211,5 @@ fn send(
         (Direction::ToBackend, None) => Verdict::ToBackendByKernel,
         (Direction::ToClient, None) => Verdict::ToClientByKernel,
     };
-    Ok(Outcome { verdict, ifindex })
+    Ok(Outcome { verdict, detail: ifindex })
 }

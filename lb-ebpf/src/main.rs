@@ -4,14 +4,19 @@
 
 mod xdp;
 
+use core::mem;
+
 use aya_ebpf::{
     bindings::{xdp_action, xdp_md},
     helpers::generated::bpf_redirect,
     macros::xdp,
     programs::XdpContext,
 };
-use lb_common::verdict::Action;
-use lb_ebpf::{Outcome, process};
+use lb_common::verdict::{Action, Verdict};
+use lb_ebpf::{
+    Outcome, icmp,
+    stages::{self, Stages},
+};
 
 use crate::xdp::{
     frame::Frame,
@@ -26,26 +31,90 @@ pub fn mqlb(ctx: XdpContext) -> u32 {
     if LOG_PACKETS.load() != 0 {
         packet_log::note(ctx.ctx, CAME_IN);
     }
-    let outcome = balance(ctx.ctx);
+    let outcome = stages::run(&mut Functions { frame: Frame { ctx: XdpContext::new(ctx.ctx) } });
     count(outcome);
     if LOG_PACKETS.load() != 0 {
         packet_log::note(ctx.ctx, GOES_ON);
-        packet_log::log(ctx.ctx, outcome.verdict as u32, outcome.ifindex);
+        let forwarded = outcome.verdict.action() == Action::Forward;
+        let out = if forwarded { outcome.detail } else { 0 };
+        packet_log::log(ctx.ctx, outcome.verdict as u32, out);
     }
     match outcome.verdict.action() {
         Action::Pass => xdp_action::XDP_PASS,
         Action::Drop => xdp_action::XDP_DROP,
-        Action::Reset => xdp_action::XDP_TX,
-        Action::Forward => send_to(&ctx, outcome.ifindex),
+        Action::Reply => xdp_action::XDP_TX,
+        Action::Forward => send_to(&ctx, outcome.detail),
     }
 }
 
-/// The pipeline. A function of its own, so that its stack is free again for what comes after: a
-/// chain of calls has 512 bytes together.
+/// The stages as functions of their own, each with a stack that is free again after it.
+struct Functions {
+    frame: Frame,
+}
+
+impl Stages for Functions {
+    type Packet = Frame;
+
+    #[inline(always)]
+    fn packet(&mut self) -> &mut Frame {
+        &mut self.frame
+    }
+
+    #[inline(always)]
+    fn ingress(&self) -> u32 {
+        self.frame.ctx.ingress_ifindex() as u32
+    }
+
+    #[inline(always)]
+    fn balance(&mut self) -> Outcome {
+        outcome(balance(self.frame.ctx.ctx))
+    }
+
+    #[inline(always)]
+    fn icmp_error(&mut self) -> Outcome {
+        outcome(icmp_error(self.frame.ctx.ctx))
+    }
+
+    #[inline(always)]
+    fn too_big(&mut self, mtu: u32) -> Outcome {
+        outcome(too_big(self.frame.ctx.ctx, mtu))
+    }
+}
+
+/// The pipeline.
+///
+/// Global, as the other stages are: the verifier takes a global function (Linux 5.6) once, by
+/// itself, and not once for each of its calls. It may return an integer only.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn balance(ctx: *mut xdp_md) -> Outcome {
-    let mut frame = Frame { ctx: XdpContext::new(ctx) };
-    process(&mut frame, &Kernel { ctx })
+extern "C" fn balance(ctx: *mut xdp_md) -> u64 {
+    number(lb_ebpf::balance(&mut Frame { ctx: XdpContext::new(ctx) }, &Kernel { ctx }))
+}
+
+/// What becomes of a frame that is not TCP.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn icmp_error(ctx: *mut xdp_md) -> u64 {
+    number(icmp::error(&mut Frame { ctx: XdpContext::new(ctx) }, &Kernel { ctx }))
+}
+
+/// What becomes of a segment of which only `mtu` bytes would fit.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn too_big(ctx: *mut xdp_md, mtu: u32) -> u64 {
+    number(icmp::too_big(&mut Frame { ctx: XdpContext::new(ctx) }, &Kernel { ctx }, mtu))
+}
+
+#[inline(always)]
+fn number(outcome: Outcome) -> u64 {
+    u64::from(outcome.verdict as u32) | u64::from(outcome.detail) << 32
+}
+
+#[inline(always)]
+fn outcome(number: u64) -> Outcome {
+    // SAFETY: the lower half is a verdict, see `number`.
+    let verdict = unsafe { mem::transmute::<u32, Verdict>(number as u32) };
+    Outcome { verdict, detail: (number >> 32) as u32 }
 }
 
 #[inline(always)]

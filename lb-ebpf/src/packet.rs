@@ -1,5 +1,7 @@
 //! Access to the bytes of one frame, and the headers that lie in it.
 
+use lb_common::addr::Addr;
+
 use crate::{
     checksum::Sum,
     mqtt::{self, Connack, Greeting},
@@ -12,6 +14,12 @@ use crate::{
 pub trait Packet: Sized {
     /// Whether the frame has at least so many bytes.
     fn holds(&self, bytes: usize) -> bool;
+
+    /// The number of bytes in the frame, at the cost of a call: unlike [`Packet::holds`], a comparison
+    /// with it needs no proof that the other length is bounded, which the verifiers of Linux 6.1 and
+    /// 6.12 do
+    /// not see where bytes were swapped.
+    fn length(&self) -> usize;
 
     /// A copy of the header at `offset`, or `None` if the frame ends before.
     fn load<T: Wire>(&self, offset: usize) -> Option<T>;
@@ -40,7 +48,8 @@ pub trait Packet: Sized {
     /// all offsets count from the new front. `None`, and nothing changed, if there is no room.
     fn grow(&mut self, bytes: usize) -> Option<()>;
 
-    /// Takes so many bytes off the front; `None`, and nothing changed, if that is not possible.
+    /// Takes so many bytes off the front; all offsets count from the new one. `None`, and nothing
+    /// changed, if no Ethernet header would be left.
     fn shrink(&mut self, bytes: usize) -> Option<()>;
 
     /// Cuts the frame to `len` bytes; `None` if that is not possible.
@@ -64,7 +73,7 @@ macro_rules! wire {
 }
 
 wire!([u8; 2]: 2, [u8; 4]: 4, u8: 1, [u16; 2]: 4, [u32; 2]: 8, [u64; 2]: 16);
-wire!(Ethernet: 12, Ipv4: 20, Ipv6: 40, Tcp: 20);
+wire!(Ethernet: 12, Ipv4: 20, Ipv6: 40, Tcp: 20, TcpStart: 8);
 
 /// The addresses of an Ethernet header, their bytes as they lie.
 #[repr(C)]
@@ -137,6 +146,32 @@ pub struct Ipv6 {
     pub destination: [u64; 2],
 }
 
+impl Ipv6 {
+    /// The sum over the header.
+    #[inline(always)]
+    #[must_use]
+    pub const fn sum(&self) -> Sum {
+        Sum::ZERO
+            .add32(u32::from_ne_bytes(self.version_class_label))
+            .add16(u16::from_ne_bytes(self.payload_len))
+            .add16(u16::from_ne_bytes([self.next_header, self.hop_limit]))
+            .add_addr(Addr::from_words(self.source))
+            .add_addr(Addr::from_words(self.destination))
+    }
+}
+
+/// The beginning of a TCP header, which is all that an ICMP error must quote.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TcpStart {
+    /// Source port.
+    pub source_port: [u8; 2],
+    /// Destination port.
+    pub destination_port: [u8; 2],
+    /// Sequence number.
+    pub sequence: u32,
+}
+
 /// A TCP header without options (RFC 9293). Numbers are big-endian, as they lie.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,4 +194,21 @@ pub struct Tcp {
     pub checksum: u16,
     /// Urgent pointer.
     pub urgent: u16,
+}
+
+impl Tcp {
+    /// The sum over the header, its checksum included.
+    #[inline(always)]
+    #[must_use]
+    pub const fn sum(&self) -> Sum {
+        Sum::ZERO
+            .add16(u16::from_ne_bytes(self.source_port))
+            .add16(u16::from_ne_bytes(self.destination_port))
+            .add32(self.sequence)
+            .add32(self.acknowledgement)
+            .add16(u16::from_ne_bytes([self.offset, self.flags]))
+            .add16(self.window)
+            .add16(self.checksum)
+            .add16(self.urgent)
+    }
 }

@@ -23,7 +23,8 @@ pub const IPV6_LEN: usize = 40;
 /// Length of a TCP header without options.
 pub const TCP_LEN: usize = 20;
 
-const TCP: u8 = 6;
+/// TCP, as IP numbers protocols.
+pub const TCP: u8 = 6;
 const IPV6_FRAGMENT: u8 = 44;
 
 /// Bits of [`Segment::flags`] (RFC 9293, section 3.1).
@@ -72,6 +73,24 @@ pub struct Segment {
 }
 
 impl Segment {
+    /// All zero.
+    pub(crate) const NONE: Self = Self {
+        version: IpVersion::V4,
+        source: Addr::from_v4_word(0),
+        destination: Addr::from_v4_word(0),
+        source_port: [0; 2],
+        destination_port: [0; 2],
+        sequence: 0,
+        acknowledgement: 0,
+        flags: 0,
+        ip_len: 0,
+        payload_len: 0,
+        ttl: 0,
+        tos: 0,
+        ip_checksum: 0,
+        tcp_checksum: 0,
+    };
+
     /// Whether any of `flags` is set.
     #[inline(always)]
     #[must_use]
@@ -226,19 +245,12 @@ const fn tcp_header_len(tcp: &Tcp) -> u16 {
 #[inline(always)]
 const fn tcp_fields(tcp: &Tcp) -> Segment {
     Segment {
-        version: IpVersion::V4,
-        source: Addr::from_v4_word(0),
-        destination: Addr::from_v4_word(0),
         source_port: tcp.source_port,
         destination_port: tcp.destination_port,
         sequence: u32::from_be(tcp.sequence),
         acknowledgement: u32::from_be(tcp.acknowledgement),
         flags: tcp.flags,
-        ip_len: 0,
-        payload_len: 0,
-        ttl: 0,
-        tos: 0,
-        ip_checksum: 0,
         tcp_checksum: tcp.checksum,
+        ..Segment::NONE
     }
 }

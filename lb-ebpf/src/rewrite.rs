@@ -20,6 +20,22 @@ pub struct Translation {
     pub destination_port: [u8; 2],
 }
 
+/// A kind of packet that has addresses at several places.
+pub(crate) trait Translate {
+    /// Gives the packet of `segment` the addresses of `to`, and one hop less to live.
+    fn translate(packet: &mut impl Packet, segment: &Segment, to: &Translation) -> Option<()>;
+}
+
+/// The kind that a [`Segment`] is.
+pub(crate) struct TcpSegment;
+
+impl Translate for TcpSegment {
+    #[inline(always)]
+    fn translate(packet: &mut impl Packet, segment: &Segment, to: &Translation) -> Option<()> {
+        translate(packet, segment, to)
+    }
+}
+
 /// Gives a segment the addresses of `to`, and one hop less to live.
 ///
 /// `None` if the frame is shorter than what was parsed, which cannot happen.
@@ -48,7 +64,7 @@ pub fn hop<const IP: usize>(packet: &mut impl Packet, segment: &Segment) -> Opti
 
 /// The TTL after this hop, and the change of the header's checksum, added to `change`.
 #[inline(always)]
-const fn hop_ipv4(segment: &Segment, change: Sum) -> (u8, Sum) {
+pub(crate) const fn hop_ipv4(segment: &Segment, change: Sum) -> (u8, Sum) {
     let ttl = segment.ttl - 1;
     // TTL and protocol share a word of the header; the protocol is the same in both.
     let (old, new) = (u16::from_ne_bytes([segment.ttl, 0]), u16::from_ne_bytes([ttl, 0]));

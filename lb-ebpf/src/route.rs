@@ -135,7 +135,7 @@ mod tests {
     #[test]
     fn an_answer_that_leads_nowhere_is_not_kept() {
         let mut cell = CachedRoute::default();
-        for route in [Route::NoNeighbour, Route::TooBig, Route::None] {
+        for route in [Route::NoNeighbour, Route::TooBig { mtu: 1400 }, Route::None] {
             assert_eq!(of(&mut cell, &QUERY, 0, || route), route);
         }
         assert_eq!(of(&mut cell, &QUERY, 0, || VIA), VIA);

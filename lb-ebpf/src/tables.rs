@@ -72,7 +72,7 @@ pub enum Route {
     /// The next hop's Ethernet address is not known yet: the kernel must ask for it.
     NoNeighbour,
     /// The packet is larger than the MTU of the way on.
-    TooBig,
+    TooBig { mtu: u16 },
     /// There is no way on.
     None,
 }
@@ -89,6 +89,8 @@ pub trait Tables {
     /// A source port in its table.
     type PortRef: Deref<Target = Port>;
 
+    /// The interface that the frame came in by.
+    fn ingress(&self) -> u32;
     /// What holds for all services; `None` before the controller has written it.
     fn settings(&self) -> Option<&Settings>;
     /// The service at this address.
@@ -129,6 +131,8 @@ pub trait Tables {
     fn now(&self) -> u32;
     /// Asks the kernel for the way on.
     fn route(&self, query: &RouteQuery) -> Route;
+    /// Whether this CPU may answer one more packet with an ICMP error now, see [`crate::budget`].
+    fn may_answer(&self) -> bool;
     /// Changes the counters of a backend.
     fn change_counters(&self, backend: u32, change: impl FnOnce(&mut BackendCounters));
 

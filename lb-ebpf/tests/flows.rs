@@ -254,3 +254,22 @@ fn a_refusal_of_the_broker_reaches_the_client() {
     let refused = Frame { sequence: 0, ..broker(RST | ACK, 0) };
     assert_eq!(send(&world, &refused), Verdict::ToClient);
 }
+
+#[test]
+fn what_is_too_big_is_dropped_when_enough_was_answered() {
+    let world = established();
+    let big = Frame { payload: vec![0; 1500], ..client(ACK, 0) };
+    world.answers.set(2);
+    let verdicts = [(); 3].map(|()| send(&world, &big));
+    assert_eq!(verdicts, [Verdict::TooBigAnswered, Verdict::TooBigAnswered, Verdict::TooBig]);
+}
+
+#[test]
+fn a_way_that_takes_less_than_every_link_must_is_not_named() {
+    for (family, least) in [(Family::V4, 68), (Family::V6, 1280)] {
+        let net = Net(family);
+        let big = Frame { payload: vec![0; 1500], ..net.from_client(SYN) };
+        let at = |mtu| send(&World { mtu, ..net.world() }, &big);
+        assert_eq!([at(least), at(least - 1)], [Verdict::TooBigAnswered, Verdict::TooBig]);
+    }
+}

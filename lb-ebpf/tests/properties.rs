@@ -150,7 +150,7 @@ proptest! {
         let outcome = net.world().run(&mut frame);
         match outcome.verdict.action() {
             Action::Pass | Action::Drop => prop_assert_eq!(frame, before),
-            Action::Reset => prop_assert!(parse::segment(&frame).is_ok()),
+            Action::Reply => prop_assert!(parse::segment(&frame).is_ok()),
             Action::Forward => {
                 let sent = parse::segment(&frame).expect("what is sent is a whole segment");
                 prop_assert_eq!(sent.destination, net.broker(1).0.into());

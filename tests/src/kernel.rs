@@ -30,10 +30,13 @@ use lb_ebpf::host::{
 };
 use lb_user::datapath::pin_map_of_ports;
 
-use crate::{netns::Namespace, scratch::Scratch};
+use crate::{netns::Namespace, scratch::Scratch, xdp};
 
 /// `BPF_F_MMAPABLE`: the port tables are made as the controller makes them.
 const MMAPABLE: u32 = 1 << 10;
+
+/// The interface that all routes lead out of, numbered [`Net::INTERFACE`].
+const INTERFACE: &str = "golden0";
 
 /// The object that is checked in beside its sources, or the one that `MQLB_XDP_OBJECT` names.
 #[must_use]
@@ -56,6 +59,10 @@ pub enum Log {
 pub struct Kernel {
     namespace: Namespace,
     ebpf: Ebpf,
+    /// The interface that frames come in by, and its own XDP program, without which no frame of a
+    /// test can.
+    ingress: u32,
+    _receives: Option<xdp::Attached>,
     peers: BTreeMap<u32, Array<MapData, [u64; 4]>>,
 }
 
@@ -88,7 +95,12 @@ impl Kernel {
             .map_max_entries(maps::LEARNED, world.learned_room.try_into()?);
         let mut ebpf = loader.load_file(object()).context("load the object")?;
         program(&mut ebpf)?.load().context("load the XDP program")?;
-        let mut kernel = Self { namespace, ebpf, peers: BTreeMap::new() };
+        let ingress = world.ingress;
+        let receives = (ingress == Net::INTERFACE)
+            .then(|| namespace.run(|| xdp::attach(INTERFACE, xdp::Verdict::Pass))?)
+            .transpose()?;
+        let mut kernel =
+            Self { namespace, ebpf, ingress, _receives: receives, peers: BTreeMap::new() };
         kernel.write(world)?;
         Ok(kernel)
     }
@@ -158,10 +170,14 @@ impl Kernel {
     pub fn run(&mut self, input: &Bytes, repeat: u32) -> Result<Run> {
         let program = program(&mut self.ebpf)?;
         let mut output = vec![0; input.0.len() + 256];
+        // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
+        let context = [0, input.0.len() as u32, 0, self.ingress, 0, 0].map(u32::to_ne_bytes);
+        let context = context.concat();
         let result = self.namespace.run(|| {
             program.test_run(TestRunOptions {
                 data_in: Some(&input.0),
                 data_out: Some(&mut output),
+                ctx_in: (self.ingress != Net::LOOPBACK).then_some(&context[..]),
                 repeat,
                 ..TestRunOptions::default()
             })
@@ -179,7 +195,10 @@ impl Kernel {
                 Step::Packet { input, verdict, output } => {
                     let run = self.run(input, 1)?;
                     let name = verdict.name();
-                    ensure!(run.action == xdp_action(*verdict), "step {number}, {name}: {run:?}");
+                    ensure!(
+                        run.action == self.xdp_action(*verdict),
+                        "step {number}, {name}: {run:?}"
+                    );
                     ensure!(
                         run.output == *output,
                         "step {number}: {:?}\nnot {output:?}",
@@ -210,6 +229,18 @@ impl Kernel {
         Ok(sum)
     }
 
+    /// What the program returns for a verdict: `XDP_DROP`, `XDP_PASS`, `XDP_TX` or `XDP_REDIRECT`.
+    #[must_use]
+    pub fn xdp_action(&self, verdict: Verdict) -> u32 {
+        match verdict.action() {
+            Action::Drop => 1,
+            Action::Pass => 2,
+            Action::Reply => 3,
+            Action::Forward if self.ingress == Net::INTERFACE => 3,
+            Action::Forward => 4,
+        }
+    }
+
     fn map(&mut self, name: &str) -> Result<&mut Map> {
         self.ebpf.map_mut(name).with_context(|| format!("the program has a map {name}"))
     }
@@ -226,8 +257,9 @@ fn golden_network() -> Result<Namespace> {
     let mac = |octets: [u8; 6]| octets.map(|octet| format!("{octet:02x}")).join(":");
     let mut lines = format!(
         "link set lo up\n\
-         link add golden0 address {} mtu 1500 type veth peer name golden1\n\
-         link set golden1 up\nlink set golden0 up\n",
+         link add {INTERFACE} index {} address {} mtu 1500 type veth peer name golden1\n\
+         link set golden1 up\nlink set {INTERFACE} up\n",
+        Net::INTERFACE,
         mac(OUR_MAC)
     );
     for family in [Family::V4, Family::V6] {
@@ -237,8 +269,8 @@ fn golden_network() -> Result<Namespace> {
             Family::V6 => (48, "fd00:77:3::/48", "fd00:77:1::200"),
         };
         let nodad = if family == Family::V6 { " nodad" } else { "" };
-        writeln!(lines, "address add {}/{bits} dev golden0{nodad}", net.source().0)?;
-        writeln!(lines, "route add {clients} via {gateway} dev golden0")?;
+        writeln!(lines, "address add {}/{bits} dev {INTERFACE}{nodad}", net.source().0)?;
+        writeln!(lines, "route add {clients} via {gateway} dev {INTERFACE}")?;
         lines += &neighbour(gateway, &mac(GATEWAY_MAC));
         for number in [1, 2] {
             lines += &neighbour(&net.broker(number).0.to_string(), &mac(broker_mac(number)));
@@ -250,21 +282,7 @@ fn golden_network() -> Result<Namespace> {
 }
 
 fn neighbour(address: &str, mac: &str) -> String {
-    format!("neighbour replace {address} lladdr {mac} dev golden0 nud permanent\n")
-}
-
-/// What the program returns for a verdict: `XDP_DROP`, `XDP_PASS`, `XDP_TX` or `XDP_REDIRECT`.
-///
-/// Never `XDP_TX` for what is forwarded: the frames of `BPF_PROG_TEST_RUN` come in by the loopback,
-/// and the routes lead out by another interface.
-#[must_use]
-pub fn xdp_action(verdict: Verdict) -> u32 {
-    match verdict.action() {
-        Action::Drop => 1,
-        Action::Pass => 2,
-        Action::Reset => 3,
-        Action::Forward => 4,
-    }
+    format!("neighbour replace {address} lladdr {mac} dev {INTERFACE} nud permanent\n")
 }
 
 /// Fails unless the counters are exactly `expected`.

@@ -24,7 +24,7 @@ use lb_ebpf::{
     },
     parse::tcp_flags::{ACK, FIN, RST, SYN},
 };
-use lb_tests::kernel::{Kernel, Log, assert_counted, xdp_action};
+use lb_tests::kernel::{Kernel, Log, assert_counted};
 use lb_user::datapath::now;
 
 /// A generator of test input: xorshift64* (Vigna, "An experimental exploration of Marsaglia's
@@ -215,7 +215,7 @@ fn compare(family: Family, frames: u64, seed: u64) -> Result<bool> {
         world.now.set(tick);
         let verdict = world.run(&mut expected).verdict;
         let what = || format!("frame {number}: {} for {input:?}", verdict.name());
-        ensure!(run.action == xdp_action(verdict), "{}: action {}", what(), run.action);
+        ensure!(run.action == kernel.xdp_action(verdict), "{}: action {}", what(), run.action);
         ensure!(run.output == expected, "{}: {:?}\nnot {expected:?}", what(), run.output);
         traffic.note(&input, &expected, verdict);
     }

@@ -4,11 +4,14 @@
 //! flows of slots in transition: those that went to `current`, and, while a slot learns, those that
 //! stay with `base`. FIN and RST end no entry, because here they could be forged.
 
+mod errors;
 mod follow;
 mod open;
 
+pub(crate) use errors::to_backend as error_to_backend;
+
 use lb_common::{
-    backend::backend_flags,
+    backend::{Backend, backend_flags},
     flow::{Flow, FlowKey, flow_hash},
     hash::Seed,
     ring::{NO_BACKEND, Slot, slot_flags, slot_of},
@@ -43,18 +46,23 @@ pub(crate) fn to_backend<T: Tables>(
     service: &Service,
     tables: &T,
 ) -> Result<Forward, Verdict> {
-    let hash = flow_hash(
-        Seed(settings.seed0, settings.seed1),
-        segment.source,
-        segment.source_port,
-        service.key.vip,
-        service.key.port,
-    );
+    let hash = hash(segment, settings, service);
     let number = slot_of(hash);
     let slot = tables.slot(service.id, number).ok_or_else(|| refusal::no_backend(service))?;
     let key = FlowKey::new(segment.source, segment.source_port, service.id);
     let forward = decide(&Placed { segment, service, number, slot, key }, settings, tables)?;
     if service.mode == mode::IPIP { into_tunnel(forward, settings, hash) } else { Ok(forward) }
+}
+
+#[inline(always)]
+fn hash(segment: &Segment, settings: &Settings, service: &Service) -> u64 {
+    flow_hash(
+        Seed(settings.seed0, settings.seed1),
+        segment.source,
+        segment.source_port,
+        service.key.vip,
+        service.key.port,
+    )
 }
 
 #[inline(always)]
@@ -92,19 +100,25 @@ fn to(placed: &Placed<'_>, id: u32, tables: &impl Tables) -> Result<Forward, Ver
         tables.count(id, Event::Refused);
         return Err(Verdict::BackendGone);
     }
-    Ok(Forward {
+    Ok(way(placed.segment, id, backend))
+}
+
+/// The way of a segment to the backend numbered `id`.
+#[inline(always)]
+const fn way(segment: &Segment, id: u32, backend: &Backend) -> Forward {
+    Forward {
         way: Way::Direct,
         to: Translation {
-            source: placed.segment.destination,
-            source_port: placed.segment.source_port,
+            source: segment.destination,
+            source_port: segment.source_port,
             destination: backend.address,
-            destination_port: placed.segment.destination_port,
+            destination_port: segment.destination_port,
         },
         hash: 0,
         backend: id,
         direction: Direction::ToBackend,
         verdict: Verdict::ToBackend,
-    })
+    }
 }
 
 /// Whether the time of a handshake is over. It is at the latest when that of its connection is: a

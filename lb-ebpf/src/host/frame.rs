@@ -3,7 +3,10 @@
 
 use std::{net::IpAddr, vec::Vec};
 
-use crate::packet::{Packet, Wire};
+use crate::{
+    packet::{Packet, Wire},
+    parse::ETHERNET_LEN,
+};
 
 /// The bytes of a frame as the pipeline sees them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,6 +15,10 @@ pub struct Bytes(pub Vec<u8>);
 impl Packet for Bytes {
     fn holds(&self, bytes: usize) -> bool {
         self.0.len() >= bytes
+    }
+
+    fn length(&self) -> usize {
+        self.0.len()
     }
 
     fn load<T: Wire>(&self, offset: usize) -> Option<T> {
@@ -41,7 +48,7 @@ impl Packet for Bytes {
     }
 
     fn shrink(&mut self, bytes: usize) -> Option<()> {
-        (bytes <= self.0.len()).then(|| drop(self.0.drain(..bytes)))
+        (self.0.len() >= bytes + ETHERNET_LEN).then(|| drop(self.0.drain(..bytes)))
     }
 
     fn truncate(&mut self, len: usize) -> Option<()> {

@@ -7,9 +7,12 @@
 mod cases;
 pub mod decap;
 mod direct;
+mod errors;
 mod net;
 mod script;
 mod segments;
+mod tags;
+mod too_big;
 mod tunnel;
 
 use std::{boxed::Box, string::String, vec::Vec};

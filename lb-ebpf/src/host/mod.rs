@@ -4,9 +4,11 @@
 
 pub mod frame;
 pub mod golden;
+pub mod icmp;
 pub mod tables;
 pub mod tunnelled;
 
 pub use frame::{Bytes, Frame};
+pub use icmp::Icmp;
 pub use tables::World;
 pub use tunnelled::Tunnelled;

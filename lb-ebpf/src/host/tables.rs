@@ -31,6 +31,8 @@ use crate::{
 /// is behind cells.
 #[derive(Debug, Default)]
 pub struct World {
+    /// The interface that frames come in by.
+    pub ingress: u32,
     /// See [`Tables::settings`].
     pub settings: Settings,
     /// Services, by their address.
@@ -49,6 +51,8 @@ pub struct World {
     pub routes: BTreeMap<Addr, Route>,
     /// The largest IP packet that any way takes.
     pub mtu: u16,
+    /// How many packets may still be answered with ICMP errors.
+    pub answers: Cell<u32>,
     /// Room of the pending table.
     pub pending_room: usize,
     /// Room of the connection table.
@@ -123,6 +127,10 @@ fn insert(table: &FlowTable, room: usize, key: &FlowKey, flow: Flow) -> Result<(
 impl Tables for World {
     type FlowRef = Rc<FlowCell>;
     type PortRef = PortRef;
+
+    fn ingress(&self) -> u32 {
+        self.ingress
+    }
 
     fn settings(&self) -> Option<&Settings> {
         (self.settings.ports != 0).then_some(&self.settings)
@@ -206,10 +214,16 @@ impl Tables for World {
 
     fn route(&self, query: &RouteQuery) -> Route {
         match self.routes.get(&query.destination) {
-            Some(_) if query.ip_len > self.mtu => Route::TooBig,
+            Some(_) if query.ip_len > self.mtu => Route::TooBig { mtu: self.mtu },
             Some(route) => *route,
             None => Route::None,
         }
+    }
+
+    fn may_answer(&self) -> bool {
+        let left = self.answers.get();
+        self.answers.set(left.saturating_sub(1));
+        left > 0
     }
 
     fn change_counters(&self, backend: u32, change: impl FnOnce(&mut BackendCounters)) {

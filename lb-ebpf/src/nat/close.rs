@@ -39,8 +39,13 @@ pub(crate) fn ends_remnant(segment: &Segment, port: &Port) -> bool {
 /// Whether the segment follows, within a window to either side, what the broker sent before.
 #[inline(always)]
 pub(super) fn fits_broker(segment: &Segment, port: &Port) -> bool {
-    let ahead = segment.sequence.wrapping_sub(port.progress().next);
-    ahead.wrapping_add(WINDOW) < 2 * WINDOW
+    is_near(segment.sequence, port.progress().next)
+}
+
+/// Whether a sequence number lies within a window to either side of `expected`.
+#[inline(always)]
+pub(super) const fn is_near(sequence: u32, expected: u32) -> bool {
+    sequence.wrapping_sub(expected).wrapping_add(WINDOW) < 2 * WINDOW
 }
 
 /// A FIN or RST from the client.

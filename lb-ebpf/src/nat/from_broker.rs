@@ -1,9 +1,11 @@
 //! Segments from brokers back to clients.
 
 use lb_common::{
+    addr::Addr,
     backend::{PeerKey, backend_flags},
     flow::FlowKey,
     port::{Owner, Port, Progress, port_flags},
+    service::Service,
     verdict::Verdict,
 };
 
@@ -59,7 +61,13 @@ pub(crate) fn decide(
         greeting::read_answer(packet, segment, service, owner, &port, tables);
     }
     note_progress(segment, owner, &port);
-    Ok(Forward {
+    Ok(way(owner, client, service))
+}
+
+/// The way to the client that owns a source port.
+#[inline(always)]
+pub(super) const fn way(owner: Owner, client: Addr, service: &Service) -> Forward {
+    Forward {
         way: Way::Translated,
         to: Translation {
             source: service.key.vip,
@@ -68,10 +76,10 @@ pub(crate) fn decide(
             destination_port: owner.client_port(),
         },
         hash: 0,
-        backend: id,
+        backend: owner.backend(),
         direction: Direction::ToClient,
         verdict: Verdict::ToClient,
-    })
+    }
 }
 
 /// A FIN or RST of the broker.

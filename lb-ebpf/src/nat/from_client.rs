@@ -1,7 +1,7 @@
 //! Segments from clients to a service.
 
 use lb_common::{
-    backend::{Backend, backend_flags},
+    backend::{Backend, Source, backend_flags},
     flow::{Flow, FlowCell, FlowKey},
     service::Service,
     settings::Settings,
@@ -35,7 +35,13 @@ pub(crate) fn decide(
     }
     let backend = tables.backend(flow.backend()).ok_or(Verdict::Inconsistent)?;
     let source = tables.source(u32::from(flow.source)).ok_or(Verdict::Inconsistent)?;
-    Ok(Forward {
+    Ok(way(&flow, backend, source))
+}
+
+/// The way to the broker of a flow.
+#[inline(always)]
+pub(super) const fn way(flow: &Flow, backend: &Backend, source: &Source) -> Forward {
+    Forward {
         way: Way::Translated,
         to: Translation {
             source: source.address,
@@ -47,7 +53,7 @@ pub(crate) fn decide(
         backend: flow.backend(),
         direction: Direction::ToBackend,
         verdict: Verdict::ToBackend,
-    })
+    }
 }
 
 /// The flow of a segment: by the connection table, by the handshake under way, or, if it opens a

@@ -5,10 +5,12 @@
 
 mod claim;
 mod close;
+mod errors;
 mod from_broker;
 mod from_client;
 mod greeting;
 mod handshake;
 
+pub(crate) use errors::{to_backend as error_to_backend, to_client as error_to_client};
 pub(crate) use from_broker::{decide as to_client, peer};
 pub(crate) use from_client::decide as to_backend;

@@ -54,7 +54,10 @@ pub fn fib(ctx: *mut xdp_md, query: &RouteQuery) -> Route {
             Route::Via { ifindex: lookup.ifindex, ethernet, mtu, on_link }
         }
         BPF_FIB_LKUP_RET_NO_NEIGH => Route::NoNeighbour,
-        BPF_FIB_LKUP_RET_FRAG_NEEDED => Route::TooBig,
+        BPF_FIB_LKUP_RET_FRAG_NEEDED => {
+            // SAFETY: as above.
+            Route::TooBig { mtu: unsafe { lookup.__bindgen_anon_1.mtu_result } }
+        }
         _ => Route::None,
     }
 }

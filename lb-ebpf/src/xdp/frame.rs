@@ -19,10 +19,26 @@ pub struct Frame {
     pub ctx: XdpContext,
 }
 
+impl Frame {
+    #[inline(always)]
+    fn move_front(&mut self, by: i32) -> Option<()> {
+        // SAFETY: `ctx` is the context that the kernel gave us; no packet pointer is kept across the
+        // call, every access derives its own.
+        let result = unsafe { bpf_xdp_adjust_head(self.ctx.ctx, by) };
+        (result == 0).then_some(())
+    }
+}
+
 impl Packet for Frame {
     #[inline(always)]
     fn holds(&self, bytes: usize) -> bool {
         self.ctx.data() + bytes <= self.ctx.data_end()
+    }
+
+    #[inline(always)]
+    fn length(&self) -> usize {
+        // SAFETY: `ctx` is the context that the kernel gave us.
+        unsafe { bpf_xdp_get_buff_len(self.ctx.ctx) as usize }
     }
 
     #[inline(always)]
@@ -72,17 +88,12 @@ impl Packet for Frame {
 
     #[inline(always)]
     fn grow(&mut self, bytes: usize) -> Option<()> {
-        // SAFETY: `ctx` is the context that the kernel gave us; no packet pointer is kept across the
-        // call, every access derives its own.
-        let result = unsafe { bpf_xdp_adjust_head(self.ctx.ctx, -(bytes as i32)) };
-        (result == 0).then_some(())
+        self.move_front(-(bytes as i32))
     }
 
     #[inline(always)]
     fn shrink(&mut self, bytes: usize) -> Option<()> {
-        // SAFETY: as in `grow`.
-        let result = unsafe { bpf_xdp_adjust_head(self.ctx.ctx, bytes as i32) };
-        (result == 0).then_some(())
+        self.move_front(bytes as i32)
     }
 
     #[inline(always)]
@@ -91,10 +102,8 @@ impl Packet for Frame {
         // pointer arithmetic that the verifier forbids.
         // SAFETY: `ctx` is the context that the kernel gave us; no packet pointer is kept across
         // the second call, every access derives its own.
-        let result = unsafe {
-            let delta = len as i32 - bpf_xdp_get_buff_len(self.ctx.ctx) as i32;
-            bpf_xdp_adjust_tail(self.ctx.ctx, delta)
-        };
+        let result =
+            unsafe { bpf_xdp_adjust_tail(self.ctx.ctx, len as i32 - self.length() as i32) };
         (result == 0).then_some(())
     }
 }

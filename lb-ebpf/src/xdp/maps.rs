@@ -18,6 +18,7 @@ use lb_common::{
     verdict,
 };
 use lb_ebpf::{
+    budget::Budget,
     known::{self, KnownPeer, KnownService},
     route::{self, CachedRoute},
 };
@@ -69,5 +70,7 @@ pub static ROUTES: PerCpuArray<CachedRoute, { route::CACHED }> = PerCpuArray::ne
 pub static KNOWN_SERVICES: PerCpuArray<KnownService, { known::SERVICES }> = PerCpuArray::new();
 #[btf_map]
 pub static KNOWN_PEERS: PerCpuArray<KnownPeer, { known::PEERS }> = PerCpuArray::new();
+#[btf_map]
+pub static BUDGET: PerCpuArray<Budget, 1> = PerCpuArray::new();
 #[btf_map]
 pub static CLOCK: PerCpuArray<Reading, 1> = PerCpuArray::new();

@@ -22,8 +22,9 @@ use lb_ebpf::{
 use super::{
     fib::fib,
     maps::{
-        BACKEND_COUNTERS, BACKENDS, CLOCK, FLOWS, GENERATION, KNOWN_PEERS, KNOWN_SERVICES, LEARNED,
-        MISSED, PEERS, PENDING, PORTS, RINGS, ROUTES, SERVICE_BY_ID, SERVICES, SETTINGS, SOURCES,
+        BACKEND_COUNTERS, BACKENDS, BUDGET, CLOCK, FLOWS, GENERATION, KNOWN_PEERS, KNOWN_SERVICES,
+        LEARNED, MISSED, PEERS, PENDING, PORTS, RINGS, ROUTES, SERVICE_BY_ID, SERVICES, SETTINGS,
+        SOURCES,
     },
 };
 
@@ -42,6 +43,12 @@ pub struct Kernel {
 impl Tables for Kernel {
     type FlowRef = &'static FlowCell;
     type PortRef = &'static Port;
+
+    #[inline(always)]
+    fn ingress(&self) -> u32 {
+        // SAFETY: `ctx` is the context that the kernel gave us.
+        unsafe { (*self.ctx).ingress_ifindex }
+    }
 
     #[inline(always)]
     fn settings(&self) -> Option<&'static Settings> {
@@ -173,6 +180,13 @@ impl Tables for Kernel {
         // The second helper takes nothing and returns an integer (Linux 5.6).
         let (cell, jiffies) = unsafe { (&mut *cell, bpf_jiffies64() as u32) };
         route::of(cell, query, jiffies, ask)
+    }
+
+    #[inline(always)]
+    fn may_answer(&self) -> bool {
+        let Some(budget) = BUDGET.get_ptr_mut(0) else { return false };
+        // SAFETY: as in `crate::count`; the helper takes nothing and returns an integer.
+        unsafe { (*budget).take(bpf_jiffies64()) }
     }
 
     #[inline(always)]

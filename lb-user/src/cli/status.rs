@@ -37,7 +37,7 @@ fn render(status: &Status, colour: bool) -> String {
     );
     for (title, actions) in [
         ("forwarded", &[Action::Forward][..]),
-        ("refused", &[Action::Reset]),
+        ("answered", &[Action::Reply]),
         ("dropped", &[Action::Drop]),
         ("to the kernel", &[Action::Pass]),
     ] {

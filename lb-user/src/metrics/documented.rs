@@ -41,7 +41,7 @@ fn every_verdict_is_documented_with_its_action() {
     let rows = DOCS.lines().filter_map(|line| line.strip_prefix("| ")?.split_once(" | "));
     let documented: BTreeSet<(&str, &str)> = rows
         .filter_map(|(verdict, rest)| Some((verdict, rest.split_once(" | ")?.0)))
-        .filter(|(_, action)| ["forward", "pass", "drop", "reset"].contains(action))
+        .filter(|(_, action)| ["forward", "pass", "drop", "reply"].contains(action))
         .collect();
     let verdicts = Verdict::ALL.iter();
     let all = verdicts.map(|verdict| (verdict.name(), packets::name(verdict.action()))).collect();

@@ -23,6 +23,6 @@ pub(super) const fn name(action: Action) -> &'static str {
         Action::Pass => "pass",
         Action::Forward => "forward",
         Action::Drop => "drop",
-        Action::Reset => "reset",
+        Action::Reply => "reply",
     }
 }

@@ -6,6 +6,7 @@ mod changes;
 mod direct;
 mod failure;
 mod greeting;
+mod icmp;
 mod kernel;
 mod metrics;
 mod packet_log;

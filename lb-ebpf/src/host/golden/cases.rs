@@ -11,10 +11,10 @@ use lb_common::{
 };
 
 use super::{
-    Case, Family, Net, direct,
+    Case, Family, Net, direct, errors,
     script::Script,
     segments::{ack, broker, client, syn, syn_ack},
-    tunnel,
+    tags, too_big, tunnel,
 };
 use crate::{
     host::{Bytes, Frame},
@@ -47,12 +47,14 @@ fn family(family: Family) -> Vec<Case> {
         a_wrong_tcp_checksum_stays_wrong(net),
         an_unknown_neighbour_is_left_to_the_kernel(net),
         a_backend_without_route_is_dropped(net),
-        a_segment_over_the_mtu_is_dropped(net),
         impossible_flags_are_dropped(net),
     ];
     cases.extend(strangers::all(net));
     cases.extend(direct::all(net));
     cases.extend(tunnel::all(net));
+    cases.extend(tags::all(net));
+    cases.extend(errors::all(net));
+    cases.extend(too_big::all(net));
     for case in &mut cases {
         case.name = format!("{family:?}: {}", case.name);
     }
@@ -248,13 +250,6 @@ fn a_backend_without_route_is_dropped(net: Net) -> Case {
     Script::in_world(net, world)
         .dropped(&syn(net), Verdict::NoRoute)
         .case("a_backend_without_route_is_dropped")
-}
-
-fn a_segment_over_the_mtu_is_dropped(net: Net) -> Case {
-    Script::new(net)
-        .handshake()
-        .dropped(&client(net, ACK, 0, 0, &[0x55; 1500]), Verdict::TooBig)
-        .case("a_segment_over_the_mtu_is_dropped")
 }
 
 fn impossible_flags_are_dropped(net: Net) -> Case {

@@ -16,6 +16,7 @@ use lb_common::{
 };
 
 use crate::{
+    budget::ANSWERS,
     host::{Frame, World},
     packet::Ethernet,
     tables::Route,
@@ -46,6 +47,10 @@ pub enum Family {
 pub struct Net(pub Family);
 
 impl Net {
+    /// The interface that all ways lead out of.
+    pub const INTERFACE: u32 = 7;
+    /// The interface that frames come in by, unless a case says otherwise.
+    pub const LOOPBACK: u32 = 1;
     /// The service's id.
     pub const SERVICE: u32 = 3;
     /// The service's port.
@@ -148,6 +153,7 @@ impl Net {
         let key = ServiceKey::tcp(Addr::from(self.vip().0), Self::PORT.to_be_bytes());
         let v4 = self.0 == Family::V4;
         let mut world = World {
+            ingress: Self::LOOPBACK,
             settings: Settings {
                 seed0: 1,
                 seed1: 2,
@@ -176,6 +182,7 @@ impl Net {
             rings: BTreeMap::from([(Self::SERVICE, Slot::stable(1))]),
             sources: BTreeMap::from([(0, Source { address: self.source().0.into() })]),
             mtu: 1500,
+            answers: Cell::new(ANSWERS),
             pending_room: 16,
             flows_room: 16,
             learned_room: 16,
@@ -239,7 +246,7 @@ fn route(destination: [u8; 6]) -> Route {
         [[mac[0], mac[1]], [mac[2], mac[3]], [mac[4], mac[5]]].map(u16::from_ne_bytes)
     };
     Route::Via {
-        ifindex: 7,
+        ifindex: Net::INTERFACE,
         ethernet: Ethernet { destination: words(destination), source: words(OUR_MAC) },
         mtu: 1500,
         on_link: true,

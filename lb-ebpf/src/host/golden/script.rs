@@ -27,6 +27,10 @@ impl Script {
         Self { net, world, steps: vec![], counted: vec![] }
     }
 
+    pub(super) const fn net(&self) -> Net {
+        self.net
+    }
+
     pub(super) fn expect(mut self, input: Bytes, verdict: Verdict, output: Bytes) -> Self {
         match self.counted.iter_mut().find(|(counted, _)| *counted == verdict) {
             Some((_, count)) => *count += 1,

@@ -26,7 +26,7 @@ use super::{
     segments::{client, syn},
 };
 use crate::{
-    host::{Bytes, Frame, Tunnelled, World},
+    host::{Bytes, Frame, Icmp, Tunnelled, World},
     parse::tcp_flags::ACK,
 };
 
@@ -35,6 +35,19 @@ use crate::{
 struct Mix {
     clients: Net,
     brokers: Net,
+}
+
+/// A segment as it leaves for broker 1, in a tunnel of its own family.
+pub(super) fn to_broker(net: Net, frame: &Frame) -> Bytes {
+    Mix { clients: net, brokers: net }.to_broker(frame, 1)
+}
+
+/// The packet of `error` as it leaves for broker 1, in the tunnel that `frame` would leave in.
+pub(super) fn around(net: Net, frame: &Frame, error: &Icmp) -> Bytes {
+    let mix = Mix { clients: net, brokers: net };
+    let wrapped = mix.wrapped(frame, net.broker(1).0);
+    let packet = error.bytes().0.split_off(14);
+    Tunnelled { ethernet: (broker_mac(1), OUR_MAC), tos: error.tos, packet, ..wrapped }.bytes()
 }
 
 pub(super) fn all(clients: Net) -> Vec<Case> {
@@ -96,13 +109,18 @@ impl Mix {
         Tunnelled { ethernet: (broker_mac(broker), OUR_MAC), ..wrapped }.bytes()
     }
 
+    /// The length of the longest packet that still fits with its wrapping.
+    const fn longest_len(self) -> u16 {
+        match self.brokers.0 {
+            Family::V4 => 1480,
+            Family::V6 => 1460,
+        }
+    }
+
     /// The longest segment that still fits with its wrapping.
     fn longest(self) -> Frame {
-        let headers = [self.clients, self.brokers].map(|net| match net.0 {
-            Family::V4 => 20,
-            Family::V6 => 40,
-        });
-        let payload = vec![0x5a; 1500 - 20 - headers.iter().sum::<usize>()];
+        let headers = if self.clients.0 == Family::V4 { 40 } else { 60 };
+        let payload = vec![0x5a; usize::from(self.longest_len()) - headers];
         client(self.clients, ACK, 0, 0, &payload)
     }
 }
@@ -156,7 +174,7 @@ fn a_segment_that_fits_without_its_wrapping_only_is_too_big(mix: Mix) -> Case {
     too_big.payload.push(0x5a);
     mix.script(Slot::stable(2))
         .through_tunnel(mix, &fits, 2)
-        .dropped(&too_big, Verdict::TooBig)
+        .told(&too_big, mix.longest_len())
         .case("a_segment_that_fits_without_its_wrapping_only_is_too_big")
 }
 

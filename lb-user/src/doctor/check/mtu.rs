@@ -53,8 +53,8 @@ fn differing(config: &Config, host: &Host) -> Option<Finding> {
                 "the MTU of {} is {}, that of {} {}",
                 small.name, small.mtu, large.name, large.mtu
             ),
-            "packets that are too large for the way on are dropped, and the sender is not told: \
-             without MSS clamping connections hang on their first large message",
+            "packets that are too large for the way on are not forwarded; the sender is told by \
+             ICMP, and where a firewall drops that, connections hang on their first large message",
         )
         .mend(format!("ip link set {} mtu {}", large.name, small.mtu)),
     )

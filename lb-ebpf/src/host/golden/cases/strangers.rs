@@ -25,11 +25,6 @@ pub(super) fn all(net: Net) -> Vec<Case> {
             Verdict::NotIp,
             changed(&|b| b[12..14].copy_from_slice(&[8, 6])),
         ),
-        case(
-            "a_tagged_frame_passes",
-            Verdict::NotIp,
-            changed(&|b| b[12..14].copy_from_slice(&[0x81, 0])),
-        ),
         case("ssh_to_the_vip_passes", Verdict::NotOurs, elsewhere),
         case(
             "a_header_that_ends_early_passes",

@@ -191,6 +191,14 @@ impl Tables for &Shared {
     type FlowRef = FlowRef;
     type PortRef = &'static Port;
 
+    fn may_answer(&self) -> bool {
+        true
+    }
+
+    fn ingress(&self) -> u32 {
+        Net::LOOPBACK
+    }
+
     fn settings(&self) -> Option<&Settings> {
         Some(&self.settings)
     }

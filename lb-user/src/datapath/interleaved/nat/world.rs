@@ -22,7 +22,7 @@ use lb_common::{
     settings::Settings,
 };
 use lb_ebpf::{
-    host::World,
+    host::{World, golden::Net},
     tables::{InsertError, Route, RouteQuery, Tables},
 };
 
@@ -186,6 +186,14 @@ impl Shared {
 impl<'a> Tables for &'a Shared {
     type FlowRef = FlowRef;
     type PortRef = &'a Port;
+
+    fn may_answer(&self) -> bool {
+        true
+    }
+
+    fn ingress(&self) -> u32 {
+        Net::LOOPBACK
+    }
 
     fn settings(&self) -> Option<&Settings> {
         Some(&self.settings)
