@@ -23,9 +23,17 @@ pub struct BackendCounters {
     pub closed: u64,
     /// Segments refused because the backend is gone.
     pub refused: u64,
+    /// CONNACKs that accept a client.
+    pub connack_accepted: u64,
+    /// CONNACKs that refuse a client for a reason that lies with the client.
+    pub connack_refused: u64,
+    /// CONNACKs that say that the broker cannot serve anybody now.
+    pub connack_unavailable: u64,
+    /// Answers to a CONNECT that are no CONNACK.
+    pub connack_missing: u64,
 }
 
-shared_type!(BackendCounters, 64);
+shared_type!(BackendCounters, 96);
 
 impl BackendCounters {
     /// Adds the copy of another CPU.
@@ -38,5 +46,9 @@ impl BackendCounters {
         self.opened = self.opened.wrapping_add(other.opened);
         self.closed = self.closed.wrapping_add(other.closed);
         self.refused = self.refused.wrapping_add(other.refused);
+        self.connack_accepted = self.connack_accepted.wrapping_add(other.connack_accepted);
+        self.connack_refused = self.connack_refused.wrapping_add(other.connack_refused);
+        self.connack_unavailable = self.connack_unavailable.wrapping_add(other.connack_unavailable);
+        self.connack_missing = self.connack_missing.wrapping_add(other.connack_missing);
     }
 }

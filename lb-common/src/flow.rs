@@ -74,6 +74,13 @@ impl Flow {
         self.word >> 8
     }
 
+    /// Whether its client has sent no data yet.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_unread(&self) -> bool {
+        self.word as u64 & flow_flags::UNREAD != 0
+    }
+
     /// Whether its handshake was completed, and the connection table has it.
     #[inline(always)]
     #[must_use]
@@ -127,6 +134,8 @@ pub mod flow_flags {
     pub const CLOSED: u64 = 1 << 0;
     /// A handshake, of a flow without source port, that has its entry in the connection table.
     pub const PROMOTED: u64 = 1 << 1;
+    /// A connection whose client has sent no data yet, of a flow with source port.
+    pub const UNREAD: u64 = 1 << 2;
 }
 
 /// A [`Flow`] in its table, where several CPUs touch it at once.
@@ -170,6 +179,18 @@ impl FlowCell {
     #[inline(always)]
     pub fn note_syn(&self, isn: u32, now: u32) {
         self.time.store(time(now, isn));
+    }
+
+    /// Notes that the client's first data have been read.
+    #[inline(always)]
+    pub fn note_read(&self) {
+        self.owner.clear(flow_flags::UNREAD);
+    }
+
+    /// Gives the flow another idle time.
+    #[inline(always)]
+    pub fn set_idle(&self, idle_ticks: u32, now: u32) {
+        self.time.store(time(now, idle_ticks));
     }
 
     /// Marks a handshake as completed.

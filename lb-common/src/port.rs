@@ -56,6 +56,8 @@ pub mod port_flags {
     /// The controller has taken the port from its flow, whose entry it removes before the port may
     /// rest. A flag of its own: packets of the flow still set and clear the others.
     pub const TAKEN: u64 = 1 << 6;
+    /// The client has sent a CONNECT that the broker has not answered yet.
+    pub const AWAITS_CONNACK: u64 = 1 << 7;
 }
 
 impl Owner {

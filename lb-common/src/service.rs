@@ -71,4 +71,8 @@ pub mod service_flags {
     pub const RESET_WITHOUT_BACKEND: u8 = 1 << 0;
     /// A segment of no known flow is answered with RST; otherwise dropped.
     pub const RESET_UNKNOWN_FLOW: u8 = 1 << 1;
+    /// A connection whose first bytes are no CONNECT is reset.
+    pub const ONLY_MQTT: u8 = 1 << 2;
+    /// A connection whose first bytes are no TLS handshake is reset.
+    pub const ONLY_TLS: u8 = 1 << 3;
 }

@@ -23,6 +23,15 @@ pub const fn from_duration(duration: Duration) -> u32 {
     if ticks > (u32::MAX / 2) as u128 { u32::MAX / 2 } else { ticks as u32 }
 }
 
+/// The number of ticks after which a client has been silent for longer than 1.5 times this Keep
+/// Alive, and a broker that goes by it has said so: a tick is longer than a second, and half a minute
+/// is for the segments under way.
+#[inline(always)]
+#[must_use]
+pub const fn of_keep_alive(keep_alive_s: u16) -> u32 {
+    keep_alive_s as u32 * 3 / 2 + 30
+}
+
 /// How long `ticks` last.
 #[must_use]
 pub const fn to_duration(ticks: u32) -> Duration {

@@ -89,6 +89,9 @@ verdicts! {
     UnknownFlowDrop = "unknown_flow_drop", Drop;
     /// A segment of a flow whose backend is gone; answered with RST.
     BackendGone = "backend_gone", Reset;
+    /// The first data of a connection, which are not what its service lets through; answered with
+    /// RST.
+    Guarded = "guarded", Reset;
     /// A segment of a handshake that its acknowledgement does not prove.
     Unproven = "unproven", Drop;
     /// A SYN or the end of a handshake whose flow is just being removed, by another CPU or by the

@@ -14,6 +14,7 @@ mod direct;
 #[cfg(any(test, feature = "host"))]
 pub mod host;
 pub mod known;
+pub mod mqtt;
 mod nat;
 pub mod packet;
 pub mod parse;
@@ -89,7 +90,7 @@ fn handle(
 ) -> Result<Outcome, Verdict> {
     // Without settings nothing is configured yet.
     let settings = tables.settings().ok_or(Verdict::NotOurs)?;
-    match decide(segment, settings, tables) {
+    match decide(packet, segment, settings, tables) {
         Ok(forward) => send(packet, settings, tables, segment, &forward),
         Err(verdict) if verdict.action() == Action::Reset => {
             if segment.has(tcp_flags::RST) {
@@ -105,6 +106,7 @@ fn handle(
 /// Which backend the segment goes to, or which client.
 #[inline(always)]
 fn decide(
+    packet: &impl Packet,
     segment: &Segment,
     settings: &Settings,
     tables: &impl Tables,
@@ -112,7 +114,7 @@ fn decide(
     if let Some(index) = source_port_index(settings, segment.destination_port)
         && let Some(peer) = nat::peer(segment, tables)
     {
-        return nat::to_client(segment, peer, index, tables);
+        return nat::to_client(packet, segment, peer, index, tables);
     }
     let key = ServiceKey::tcp(segment.destination, segment.destination_port);
     let service = tables.service(&key).ok_or(Verdict::NotOurs)?;
@@ -120,7 +122,7 @@ fn decide(
         return Err(Verdict::BadTcpFlags);
     }
     if service.mode == mode::NAT {
-        nat::to_backend(segment, settings, service, tables)
+        nat::to_backend(packet, segment, settings, service, tables)
     } else {
         direct::to_backend(segment, settings, service, tables)
     }

@@ -1,17 +1,37 @@
 //! Access to the bytes of one frame, and the headers that lie in it.
 
-use crate::checksum::Sum;
+use crate::{
+    checksum::Sum,
+    mqtt::{self, Connack, Greeting},
+};
 
 /// A frame in memory, from its Ethernet header on.
 ///
 /// Offsets are constants at every place of use, so that the verifier sees one bounds check per
 /// header and no variable packet pointer.
-pub trait Packet {
+pub trait Packet: Sized {
     /// Whether the frame has at least so many bytes.
     fn holds(&self, bytes: usize) -> bool;
 
     /// A copy of the header at `offset`, or `None` if the frame ends before.
     fn load<T: Wire>(&self, offset: usize) -> Option<T>;
+
+    /// Eight bytes at `offset`, which need not be a constant, as a big-endian number: the first byte
+    /// on top, and zeros for what lies at `end` or behind. `None` if nothing lies before `end`, or if
+    /// the frame ends before that. For what is read once in a connection: it is a function call.
+    fn word(&self, offset: usize, end: usize) -> Option<u64>;
+
+    /// What the bytes from `at` to `end` begin with, the first that a client has sent.
+    #[inline(always)]
+    fn greeting(&self, at: usize, end: usize) -> Greeting {
+        mqtt::greeting(self, at, end)
+    }
+
+    /// What a broker answers with the bytes from `at` to `end`.
+    #[inline(always)]
+    fn connack(&self, at: usize, end: usize) -> Connack {
+        mqtt::connack(self, at, end)
+    }
 
     /// Writes `value` at `offset`; `None`, and nothing written, if the frame ends before.
     fn store<T: Wire>(&mut self, offset: usize, value: T) -> Option<()>;

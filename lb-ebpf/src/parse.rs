@@ -86,6 +86,14 @@ impl Segment {
         self.flags & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN
     }
 
+    /// Where its data begin and end in the frame.
+    #[inline(always)]
+    #[must_use]
+    pub const fn payload(&self) -> (usize, usize) {
+        let end = ETHERNET_LEN + self.ip_len as usize;
+        (end - self.payload_len as usize, end)
+    }
+
     /// The sequence number behind this segment: SYN and FIN take one each.
     #[inline(always)]
     #[must_use]

@@ -13,7 +13,7 @@ use lb_common::{
     settings::Settings,
 };
 
-use crate::packet::Ethernet;
+use crate::{mqtt::Answer, packet::Ethernet};
 
 /// Why an entry was not inserted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +37,8 @@ pub enum Event {
     Revived,
     /// A segment was refused because the backend is gone.
     Refused,
+    /// The backend answered a CONNECT.
+    Answered(Answer),
 }
 
 /// The direction of a forwarded packet.
@@ -139,6 +141,10 @@ pub trait Tables {
             Event::Closed => counters.closed = counters.closed.wrapping_add(1),
             Event::Revived => counters.closed = counters.closed.wrapping_sub(1),
             Event::Refused => counters.refused += 1,
+            Event::Answered(Answer::Accepted) => counters.connack_accepted += 1,
+            Event::Answered(Answer::Refused) => counters.connack_refused += 1,
+            Event::Answered(Answer::Unavailable) => counters.connack_unavailable += 1,
+            Event::Answered(Answer::Other) => counters.connack_missing += 1,
         });
     }
 

@@ -20,6 +20,13 @@ impl Packet for Bytes {
         Some(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
     }
 
+    fn word(&self, offset: usize, end: usize) -> Option<u64> {
+        let bytes = self.0.get(offset..end.min(offset.checked_add(8)?))?;
+        let mut word = [0; 8];
+        word[..bytes.len()].copy_from_slice(bytes);
+        (!bytes.is_empty()).then(|| u64::from_be_bytes(word))
+    }
+
     fn store<T: Wire>(&mut self, offset: usize, value: T) -> Option<()> {
         let bytes = self.0.get_mut(offset..offset.checked_add(size_of::<T>())?)?;
         // SAFETY: the slice is as long as a `T`, which has no padding (`Wire`).

@@ -7,9 +7,10 @@ use lb_common::{
     verdict::Verdict,
 };
 
-use super::close;
+use super::{close, greeting};
 use crate::{
     Forward, Way,
+    packet::Packet,
     parse::{Segment, tcp_flags},
     rewrite::Translation,
     tables::{Direction, Event, Tables},
@@ -30,6 +31,7 @@ pub(crate) fn peer(segment: &Segment, tables: &impl Tables) -> Option<u32> {
 /// The way of a broker's segment back to the client that owns the source port.
 #[inline(always)]
 pub(crate) fn decide(
+    packet: &impl Packet,
     segment: &Segment,
     peer: u32,
     index: u32,
@@ -52,6 +54,9 @@ pub(crate) fn decide(
     if segment.has(tcp_flags::FIN | tcp_flags::RST) && owner.has(port_flags::PROMOTED) {
         let key = FlowKey::new(client, owner.client_port(), service.id);
         ended(segment, id, &key, &port, tables);
+    }
+    if owner.has(port_flags::AWAITS_CONNACK) && segment.payload_len > 0 {
+        greeting::read_answer(packet, segment, service, owner, &port, tables);
     }
     note_progress(segment, owner, &port);
     Ok(Forward {

@@ -8,9 +8,10 @@ use lb_common::{
     verdict::Verdict,
 };
 
-use super::{claim, close, handshake};
+use super::{claim, close, greeting, handshake};
 use crate::{
     Forward, Way,
+    packet::Packet,
     parse::{Segment, tcp_flags},
     refusal,
     rewrite::Translation,
@@ -20,6 +21,7 @@ use crate::{
 /// The way of a segment to its broker.
 #[inline(always)]
 pub(crate) fn decide(
+    packet: &impl Packet,
     segment: &Segment,
     settings: &Settings,
     service: &Service,
@@ -28,6 +30,9 @@ pub(crate) fn decide(
     // One place that makes a way of a flow, behind all that find one: inlined into each of them, it
     // would be most of the program.
     let flow = find(segment, settings, service, tables)?;
+    if flow.is_unread() && segment.payload_len > 0 {
+        greeting::read(packet, segment, settings, service, &flow, tables)?;
+    }
     let backend = tables.backend(flow.backend()).ok_or(Verdict::Inconsistent)?;
     let source = tables.source(u32::from(flow.source)).ok_or(Verdict::Inconsistent)?;
     Ok(Forward {
@@ -121,7 +126,7 @@ fn established(
 
 /// Removes an ended flow; its port rests. False if somebody else is removing it.
 #[inline(always)]
-fn forget(
+pub(super) fn forget(
     settings: &Settings,
     key: &FlowKey,
     flow: &Flow,

@@ -5,7 +5,7 @@
 
 use lb_common::{
     backend::backend_flags,
-    flow::{Flow, FlowCell, FlowKey, flow_hash},
+    flow::{Flow, FlowCell, FlowKey, flow_flags, flow_hash},
     hash::Seed,
     port::{Owner, Port, port_flags},
     ring::{NO_BACKEND, slot_of},
@@ -139,7 +139,13 @@ pub(super) fn complete(
     if !owner.has(port_flags::PROMOTED) {
         promote(service, key, &pending, owner, &port, tables)?;
     }
-    Ok(pending)
+    Ok(unread(&pending))
+}
+
+/// The flow as it enters the connection table: its client has sent no data yet.
+#[inline(always)]
+const fn unread(pending: &Flow) -> Flow {
+    Flow { word: pending.word | flow_flags::UNREAD as u32, ..*pending }
 }
 
 /// Moves a flow into the connection table.
@@ -161,7 +167,7 @@ fn promote(
         // Another CPU completed the same handshake just now.
         return if is_done { Ok(()) } else { Err(Verdict::Contended) };
     }
-    let flow = Flow { last_seen: tables.now(), idle_ticks: service.idle_ticks, ..*pending };
+    let flow = Flow { last_seen: tables.now(), idle_ticks: service.idle_ticks, ..unread(pending) };
     let verdict = match tables.insert_flow(key, flow) {
         Ok(()) => {
             tables.count(flow.backend(), Event::Opened);

@@ -7,6 +7,7 @@ mod claim;
 mod close;
 mod from_broker;
 mod from_client;
+mod greeting;
 mod handshake;
 
 pub(crate) use from_broker::{decide as to_client, peer};

@@ -3,10 +3,16 @@
 use core::ptr;
 
 use aya_ebpf::{
-    helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len},
+    bindings::xdp_md,
+    helpers::generated::{
+        bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len, bpf_xdp_load_bytes,
+    },
     programs::XdpContext,
 };
-use lb_ebpf::packet::{Packet, Wire};
+use lb_ebpf::{
+    mqtt::{self, Connack, Greeting},
+    packet::{Packet, Wire},
+};
 
 /// The frame that the driver received.
 pub struct Frame {
@@ -27,6 +33,30 @@ impl Packet for Frame {
         }
         // SAFETY: the bytes lie before `data_end`, and any bytes are a valid `T`.
         Some(unsafe { ptr::read_unaligned((start + offset) as *const T) })
+    }
+
+    #[inline(always)]
+    fn word(&self, offset: usize, end: usize) -> Option<u64> {
+        let left = end.checked_sub(offset).filter(|left| *left > 0)?;
+        // A constant number of bytes, for the verifier: near the end some that come before, which
+        // are shifted out. Headers come before what is read so.
+        let (from, surplus) = if left < 8 { (end - 8, 8 - left) } else { (offset, 0) };
+        let mut word = 0u64;
+        // SAFETY: `ctx` is the context that the kernel gave us; the word takes the 8 bytes that are
+        // written (Linux 5.18).
+        let result =
+            unsafe { bpf_xdp_load_bytes(self.ctx.ctx, from as u32, (&raw mut word).cast(), 8) };
+        (result == 0).then(|| u64::from_be(word) << (8 * surplus))
+    }
+
+    #[inline(always)]
+    fn greeting(&self, at: usize, end: usize) -> Greeting {
+        Greeting::unpack(mqlb_greeting(self.ctx.ctx, at as u64, end as u64))
+    }
+
+    #[inline(always)]
+    fn connack(&self, at: usize, end: usize) -> Connack {
+        Connack::unpack(mqlb_connack(self.ctx.ctx, at as u64, end as u64))
     }
 
     #[inline(always)]
@@ -67,4 +97,21 @@ impl Packet for Frame {
         };
         (result == 0).then_some(())
     }
+}
+
+/// A function that the kernel verifies once, because it is global, and not again for every way that
+/// leads to it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn mqlb_greeting(ctx: *mut xdp_md, at: u64, end: u64) -> u64 {
+    let frame = Frame { ctx: XdpContext::new(ctx) };
+    mqtt::greeting(&frame, at as usize, end as usize).pack()
+}
+
+/// As `mqlb_greeting`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn mqlb_connack(ctx: *mut xdp_md, at: u64, end: u64) -> u64 {
+    let frame = Frame { ctx: XdpContext::new(ctx) };
+    mqtt::connack(&frame, at as usize, end as usize).pack()
 }

@@ -54,8 +54,7 @@ pub(super) async fn drain(
         changed.backend = Some(client.backend(service, name).await?);
         changed.message = format!("{service}/{name} is drained: no connections are left");
     } else if let Some(report) = &changed.backend {
-        let open = report.traffic.open;
-        changed.message = format!("{}, connections left: {open}", changed.message);
+        changed.message = format!("{}, connections left: {}", changed.message, left(report));
     }
     output.changed(&changed)
 }
@@ -73,7 +72,7 @@ async fn wait_until_empty(
     let mut empty = false;
     loop {
         let report = client.backend(service, name).await?;
-        let open = report.traffic.open;
+        let (open, known) = (report.traffic.open, report.open_known_in_s == Some(0));
         if report.state == BackendState::Drained {
             // Twice: a handshake that was under way becomes a connection a moment later.
             if empty {
@@ -86,16 +85,29 @@ async fn wait_until_empty(
             let error = format!("{service}/{name} is not drained any more");
             return Err(Failure::failed(&error, "somebody else has undrained it meanwhile"));
         }
-        if shown != Some(open) && open > 0 {
-            output.message(&format!("{service}/{name}: connections left: {open}"));
-            shown = Some(open);
+        if shown != Some((open, known)) && (open > 0 || !known) {
+            output.message(&format!("{service}/{name}: connections left: {}", left(&report)));
+            shown = Some((open, known));
         }
-        if open > 0 && timeout.is_some_and(|timeout| began.elapsed() >= timeout) {
-            let error = format!("{service}/{name} still has {open} connections");
+        if (open > 0 || !known) && timeout.is_some_and(|timeout| began.elapsed() >= timeout) {
+            let error = format!("{service}/{name} still has connections: {}", left(&report));
             let hint = "it stays drained; wait again, or `mqlb backend remove` resets them";
             return Err(Failure::failed(&error, hint));
         }
         tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// How many connections are left, as far as it is known.
+fn left(report: &BackendReport) -> String {
+    let open = report.traffic.open;
+    match report.open_known_in_s {
+        Some(0) => open.to_string(),
+        Some(seconds) => {
+            let left = humantime::format_duration(Duration::from_secs(seconds));
+            format!("{open} known so far, all of them in {left}")
+        }
+        None => format!("{open} known, and those that no table has to tell apart"),
     }
 }
 
@@ -120,12 +132,18 @@ fn table(backends: &[BackendReport]) -> Table {
             health(backend),
             Cell::number(backend.weight),
             Cell::number(format!("{:.1}%", backend.share * 100.0)),
-            Cell::number(backend.traffic.open),
+            Cell::number(open(backend)),
             Cell::number(backend.traffic.opened),
             Cell::text(backend.last_error.as_deref().unwrap_or_default()),
         ]);
     }
     table
+}
+
+/// Connections; with a `+` if there may be more, which no table has to tell apart.
+fn open(backend: &BackendReport) -> String {
+    let more = if backend.open_known_in_s == Some(0) { "" } else { "+" };
+    format!("{}{more}", backend.traffic.open)
 }
 
 fn state(state: BackendState) -> Cell {

@@ -31,11 +31,17 @@ pub(super) fn table(services: &[ServiceReport]) -> Table {
             state(service.state),
             Cell::text(format!("{accepting} of {}", service.backends.len())),
             Cell::text(&service.check),
-            Cell::number(service.traffic.open),
+            Cell::number(open(service)),
             Cell::number(service.traffic.opened),
         ]);
     }
     table
+}
+
+/// Connections; with a `+` if there may be more, which no table has to tell apart.
+fn open(service: &ServiceReport) -> String {
+    let more = if service.slots.is_some() { "+" } else { "" };
+    format!("{}{more}", service.traffic.open)
 }
 
 fn state(state: ServiceState) -> Cell {

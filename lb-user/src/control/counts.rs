@@ -7,7 +7,12 @@ use std::{
 
 use lb_common::counters::BackendCounters;
 
-use super::{apply::Applied, datapath::DatapathError, direct::DirectRings, report::Traffic};
+use super::{
+    apply::Applied,
+    datapath::DatapathError,
+    direct::DirectRings,
+    report::{Connacks, Traffic},
+};
 use crate::ring::transition::SlotSet;
 
 /// Seconds from one sweep of the connection table to the next. Nothing waits for it but memory and
@@ -76,6 +81,12 @@ impl Counts {
             opened: counters.opened,
             closed: counters.closed,
             refused: counters.refused,
+            connacks: Connacks {
+                accepted: counters.connack_accepted,
+                refused: counters.connack_refused,
+                unavailable: counters.connack_unavailable,
+                missing: counters.connack_missing,
+            },
             packets_to_backend: counters.packets_to_backend,
             bytes_to_backend: counters.bytes_to_backend,
             packets_to_client: counters.packets_to_client,

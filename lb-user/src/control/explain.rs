@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use lb_common::{
     addr::Addr,
     backend::backend_flags::{ACCEPT, FORWARD},
-    flow::{FlowKey, flow_hash},
-    ring::{NO_BACKEND, slot_of},
-    service::service_flags::RESET_WITHOUT_BACKEND,
+    flow::{Flow, FlowKey, flow_hash},
+    ring::{NO_BACKEND, Slot, slot_flags::LOOKUP, slot_of},
+    service::mode::is_direct,
 };
 
 use super::{
@@ -17,7 +17,7 @@ use super::{
     report::Explanation,
     tables::RingSpec,
 };
-use crate::{config::model::Service, ring};
+use crate::config::model::{Refusal, Service};
 
 impl Controller {
     /// Which backend gets the packets of `client` to `vip`, and why.
@@ -37,43 +37,83 @@ impl Controller {
                 .because("an IPv4 client cannot reach an IPv6 VIP, nor the other way round".into());
             return Ok(answer);
         }
-        let (address, port) = (client.ip().into(), client.port().to_be_bytes());
-        let key = FlowKey::new(address, port, entry.id);
-        let datapath = self.applied.datapath();
-        if let Some(flow) = datapath.flow(&key)? {
-            answer.flow = Some(self.flow_report(&self.names(), &key, &flow));
-            let name = self.name_of(flow.backend());
-            answer.because(format!("the connection is tracked: it belongs to {name}"));
-            self.settle(&mut answer, flow.backend());
-        } else if let Some(flow) = datapath.pending_flow(&key)? {
-            let name = self.name_of(flow.backend());
-            answer.because(format!("a handshake with {name} is under way"));
-            answer.pending_backend = Some(name);
-            self.settle(&mut answer, flow.backend());
-        }
-        if let Some(spec) = tables.rings.get(&entry.id) {
-            self.explain_slot(&mut answer, configured, spec, entry.flags);
+        let key = FlowKey::new(client.ip().into(), client.port().to_be_bytes(), entry.id);
+        let Some(spec) = tables.rings.get(&entry.id) else { return Ok(answer) };
+        let number = slot_number(spec, client, vip);
+        answer.slot = Some(number);
+        let slot = spec.ring()[number as usize];
+        if is_direct(entry.mode) {
+            self.explain_direct(&mut answer, configured, slot, &key)?;
+        } else {
+            self.explain_tracked(&mut answer, &key)?;
+            self.explain_slot(&mut answer, configured, slot.current());
         }
         Ok(answer)
     }
 
-    fn explain_slot(
+    /// Where the tables say that a flow belongs.
+    fn explain_tracked(&self, answer: &mut Explanation, key: &FlowKey) -> Result<(), ChangeError> {
+        let datapath = self.applied.datapath();
+        if let Some(flow) = datapath.flow(key)? {
+            self.found(answer, key, &flow, "the connection is tracked: it belongs to");
+        } else if let Some(flow) = datapath.pending_flow(key)? {
+            let name = self.name_of(flow.backend());
+            answer.because(format!("a handshake with {name} is under way"));
+            answer.pending_backend = Some(name);
+            self.settle(answer, flow.backend());
+        }
+        Ok(())
+    }
+
+    fn found(&self, answer: &mut Explanation, key: &FlowKey, flow: &Flow, why: &str) {
+        answer.flow = Some(self.flow_report(&self.names(), key, flow));
+        answer.because(format!("{why} {}", self.name_of(flow.backend())));
+        self.settle(answer, flow.backend());
+    }
+
+    /// Of a service whose brokers answer directly: most of its flows are in no table.
+    fn explain_direct(
         &self,
         answer: &mut Explanation,
         service: &Service,
-        spec: &RingSpec,
-        flags: u8,
-    ) {
-        let Explanation { client, vip, .. } = *answer;
-        let tracked = answer.flow.is_some() || answer.pending_backend.is_some();
-        let [from, to] = [client, vip].map(|address| Addr::from(address.ip()));
-        let ports = [client, vip].map(|address| address.port().to_be_bytes());
-        let slot = slot_of(flow_hash(spec.seed, from, ports[0], to, ports[1]));
-        let owner = ring::build(&spec.members, spec.seed)[slot as usize].current();
-        answer.slot = Some(slot);
+        slot: Slot,
+        key: &FlowKey,
+    ) -> Result<(), ChangeError> {
+        let number = answer.slot.unwrap_or_default();
+        if !slot.has(LOOKUP) {
+            answer.because(format!("slot {number} is stable: no table is asked about its flows"));
+            self.explain_slot(answer, service, slot.base());
+            return Ok(());
+        }
+        self.explain_tracked(answer, key)?;
+        if answer.flow.is_none() && answer.pending_backend.is_none() {
+            if let Some(flow) = self.applied.datapath().learned_flow(key)? {
+                self.found(answer, key, &flow, "the connection was learned: it belongs to");
+            } else if slot.base() == slot.current() || slot.base() == NO_BACKEND {
+                answer.because(format!("no table has a connection (slot {number})"));
+            } else {
+                let [base, current] = [slot.base(), slot.current()].map(|id| self.name_of(id));
+                answer.because(format!(
+                    "slot {number} is in transition: a connection from before is {base}'s, a new \
+                     one {current}'s; no table has one"
+                ));
+                self.settle(answer, slot.base());
+                answer.slot_backend = Some(current);
+                return Ok(());
+            }
+        }
+        self.explain_slot(answer, service, slot.current());
+        Ok(())
+    }
+
+    /// Which backend gets a new connection.
+    fn explain_slot(&self, answer: &mut Explanation, service: &Service, owner: u32) {
+        let number = answer.slot.unwrap_or_default();
         if owner == NO_BACKEND {
-            let refusal =
-                if flags & RESET_WITHOUT_BACKEND != 0 { "answered with RST" } else { "dropped" };
+            let refusal = match service.no_backend {
+                Refusal::Reset => "answered with RST",
+                Refusal::Drop => "dropped",
+            };
             answer.because(format!(
                 "no backend of {} takes new connections: they are {refusal}",
                 service.name
@@ -81,11 +121,13 @@ impl Controller {
             return;
         }
         let name = self.name_of(owner);
-        if tracked {
-            answer.because(format!("a new connection would get {name} (slot {slot})"));
+        if answer.flow.is_some() || answer.pending_backend.is_some() {
+            answer.because(format!("a new connection would get {name} (slot {number})"));
         } else {
-            answer.because("no connection is tracked, so a SYN opens a new one".into());
-            answer.because(format!("slot {slot} of the ring belongs to {name}"));
+            if !service.mode.is_direct() {
+                answer.because("no connection is tracked, so a SYN opens a new one".into());
+            }
+            answer.because(format!("slot {number} of the ring belongs to {name}"));
             self.settle(answer, owner);
         }
         answer.slot_backend = Some(name);
@@ -111,6 +153,12 @@ impl Controller {
         answer.backend = Some(self.name_of(id));
         answer.broker = Some(Endpoint::of(entry).into());
     }
+}
+
+fn slot_number(spec: &RingSpec, client: SocketAddr, vip: SocketAddr) -> u32 {
+    let [from, to] = [client, vip].map(|address| Addr::from(address.ip()));
+    let ports = [client, vip].map(|address| address.port().to_be_bytes());
+    slot_of(flow_hash(spec.seed, from, ports[0], to, ports[1]))
 }
 
 impl Explanation {

@@ -113,8 +113,21 @@ pub struct ServiceReport {
     pub check: String,
     /// Sums over its backends.
     pub traffic: Traffic,
+    /// Where brokers answer directly: how many slots are in which state.
+    pub slots: Option<SlotsReport>,
     /// Its backends, in the order of the configuration.
     pub backends: Vec<BackendReport>,
+}
+
+/// How many slots of a ring are in which state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlotsReport {
+    /// New connections go elsewhere than those from before the last changes.
+    pub in_transition: u32,
+    /// Tables are asked where a connection belongs.
+    pub looked_up: u32,
+    /// Connections from before are being noted.
+    pub learning: u32,
 }
 
 /// How a service is.
@@ -168,6 +181,9 @@ pub struct BackendReport {
     pub share: f64,
     /// What it carries.
     pub traffic: Traffic,
+    /// Seconds until `traffic.open` counts all its connections; 0 if it does. `None` while most of
+    /// them are in no table: where brokers answer directly, unless it drains.
+    pub open_known_in_s: Option<u64>,
 }
 
 /// What a backend does.
@@ -215,6 +231,8 @@ pub struct Traffic {
     pub closed: u64,
     /// Segments refused because the backend is gone.
     pub refused: u64,
+    /// Answers to a CONNECT, as they passed by. Not where brokers answer directly.
+    pub connacks: Connacks,
     /// Packets towards the broker.
     pub packets_to_backend: u64,
     /// Bytes of these, IP headers included.
@@ -232,10 +250,33 @@ impl std::ops::AddAssign for Traffic {
         self.opened += other.opened;
         self.closed += other.closed;
         self.refused += other.refused;
+        self.connacks += other.connacks;
         self.packets_to_backend += other.packets_to_backend;
         self.bytes_to_backend += other.bytes_to_backend;
         self.packets_to_client += other.packets_to_client;
         self.bytes_to_client += other.bytes_to_client;
+    }
+}
+
+/// What a broker answered to CONNECT.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Connacks {
+    /// Accepted.
+    pub accepted: u64,
+    /// Refused for a reason that lies with the client, such as its password.
+    pub refused: u64,
+    /// Refused because the broker is unavailable, busy, over a quota, or names another one.
+    pub unavailable: u64,
+    /// Something else than a CONNACK.
+    pub missing: u64,
+}
+
+impl std::ops::AddAssign for Connacks {
+    fn add_assign(&mut self, other: Self) {
+        self.accepted += other.accepted;
+        self.refused += other.refused;
+        self.unavailable += other.unavailable;
+        self.missing += other.missing;
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
     time::UNIX_EPOCH,
 };
 
-use lb_common::{ring::SLOTS, verdict::Verdict};
+use lb_common::{ring::SLOTS, ticks, verdict::Verdict};
 
 use super::{
     controller::Controller,
@@ -17,7 +17,7 @@ use super::{
     overlay::CommandError,
     report::{
         BackendReport, BackendState, BrokerPorts, ChangesReport, HealthState, ServiceReport,
-        ServiceState, Status, TablesReport, Traffic,
+        ServiceState, SlotsReport, Status, TablesReport, Traffic,
     },
 };
 use crate::{
@@ -26,7 +26,7 @@ use crate::{
         checker::Snapshot,
         state::{Health, Run},
     },
-    ring,
+    ring::{self, transition::Summary},
 };
 
 impl Controller {
@@ -118,6 +118,12 @@ impl Controller {
             .collect();
         let ids: Vec<u32> = numbered.iter().map(|(id, _)| *id).collect();
         let counters = self.applied.datapath().backend_counters(&ids)?;
+        let slots_of_ring = spec.and_then(|spec| spec.slots.as_ref());
+        let known_in = |id| {
+            let slots = slots_of_ring?;
+            let ticks = slots.known_in(id, service.pace(), self.now())?;
+            Some(ticks::to_duration(ticks).as_secs())
+        };
         let mut traffic = Traffic::default();
         let mut backends = Vec::new();
         for ((id, backend), counters) in numbered.iter().zip(&counters) {
@@ -125,7 +131,9 @@ impl Controller {
             traffic += carried;
             let slots = shares.get(id).copied().unwrap_or_default();
             let check = checks.get(id).filter(|_| service.health.is_some());
-            backends.push(self.backend_report(service, *id, backend, slots, check, carried));
+            let known_in = if slots_of_ring.is_some() { known_in(*id) } else { Some(0) };
+            let facts = Facts { slots, check, traffic: carried, known_in };
+            backends.push(self.backend_report(service, *id, backend, facts));
         }
         Ok(ServiceReport {
             name: service.name.clone(),
@@ -138,6 +146,10 @@ impl Controller {
             all_down: service.all_down,
             check: service.health.as_ref().map_or("none", |h| Probe::kind(&h.probe)).to_owned(),
             traffic,
+            slots: slots_of_ring.map(|slots| {
+                let Summary { in_transition, looked_up, learning } = slots.summary();
+                SlotsReport { in_transition, looked_up, learning }
+            }),
             backends,
         })
     }
@@ -147,10 +159,9 @@ impl Controller {
         service: &Service,
         id: u32,
         backend: &Backend,
-        slots: u32,
-        check: Option<&Snapshot>,
-        traffic: Traffic,
+        facts: Facts<'_>,
     ) -> BackendReport {
+        let Facts { slots, check, traffic, known_in } = facts;
         let health = match check.map(|check| check.health) {
             // What the rings follow, for the moment until the news has arrived here.
             None if service.health.is_none() => HealthState::Unchecked,
@@ -161,7 +172,7 @@ impl Controller {
         let drained = self.overlay.is_drained(&service.name, &backend.name);
         let up = service.health.is_none() || self.health.of(id) == Standing::Up;
         let state = match (drained, slots > 0) {
-            (true, _) if traffic.open == 0 => BackendState::Drained,
+            (true, _) if traffic.open == 0 && known_in == Some(0) => BackendState::Drained,
             (true, _) => BackendState::Draining,
             (false, true) if up => BackendState::Active,
             (false, true) => BackendState::LastKnownGood,
@@ -191,6 +202,7 @@ impl Controller {
             slots,
             share: f64::from(slots) / f64::from(SLOTS as u32),
             traffic,
+            open_known_in_s: known_in,
         }
     }
 
@@ -212,6 +224,16 @@ impl Controller {
         let backend = self.overlay.backends(service).into_iter().find(at)?;
         Some((service, backend))
     }
+}
+
+/// What is said about a backend beside its configuration.
+#[derive(Clone, Copy)]
+struct Facts<'a> {
+    slots: u32,
+    check: Option<&'a Snapshot>,
+    traffic: Traffic,
+    /// See [`BackendReport::open_known_in_s`].
+    known_in: Option<u64>,
 }
 
 fn service_state(backends: &[BackendReport]) -> ServiceState {

@@ -6,6 +6,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use lb_common::{
     hash::Seed,
     service::{Service, mode::is_direct},
+    ticks,
 };
 
 use super::{
@@ -14,7 +15,10 @@ use super::{
     desired::{Desired, DesiredService, Endpoint},
     tables::{RingSpec, Tables},
 };
-use crate::ring::transition::{Pace, SlotSet, Slots};
+use crate::{
+    config::model::Service as ConfiguredService,
+    ring::transition::{Pace, SlotSet, Slots},
+};
 
 /// Takes the slots over as they are in the data plane.
 pub(super) fn read_back(
@@ -28,6 +32,17 @@ pub(super) fn read_back(
         tables.rings.insert(service.id, RingSpec { seed: Seed(0, 0), members: vec![], slots });
     }
     Ok(())
+}
+
+impl ConfiguredService {
+    /// How long its slots stay in transition.
+    #[must_use]
+    pub fn pace(&self) -> Pace {
+        Pace {
+            horizon: ticks::from_duration(self.idle_timeout),
+            rebase_after: ticks::from_duration(self.rebase_after),
+        }
+    }
 }
 
 impl DesiredService {

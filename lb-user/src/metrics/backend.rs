@@ -34,6 +34,19 @@ pub(super) const METRICS: &[Metric] = &[
         Values::OfBackends(|backend, samples| samples.put(&[], backend.traffic.opened)),
     ),
     Metric::counter(
+        "mqlb_backend_connacks_total",
+        &["service", "backend", "result"],
+        "Answers to a CONNECT that passed by: accepted; refused (a reason that lies with the client); \
+         unavailable (the broker cannot serve now); missing (no CONNACK).",
+        Values::OfBackends(|backend, samples| {
+            let connacks = backend.traffic.connacks;
+            samples.put(&["accepted"], connacks.accepted);
+            samples.put(&["refused"], connacks.refused);
+            samples.put(&["unavailable"], connacks.unavailable);
+            samples.put(&["missing"], connacks.missing);
+        }),
+    ),
+    Metric::counter(
         "mqlb_backend_connections_closed_total",
         LABELS,
         "Connections that ended by FIN or RST; idle ones that were forgotten are not among them.",

@@ -21,6 +21,19 @@ pub(super) const METRICS: &[Metric] = &[
         "1 for the state that a service is in, 0 for the others.",
         Values::OfServices(|service, samples| samples.put_state(STATES, service.state)),
     ),
+    Metric::gauge(
+        "mqlb_service_slots",
+        &["service", "state"],
+        "Slots of the ring, of 65537, by state, where brokers answer directly: in_transition (new \
+         connections go elsewhere than older ones), looked_up (tables are asked), learning \
+         (connections from before are being noted).",
+        Values::OfServices(|service, samples| {
+            let Some(slots) = service.slots else { return };
+            samples.put(&["in_transition"], u64::from(slots.in_transition));
+            samples.put(&["looked_up"], u64::from(slots.looked_up));
+            samples.put(&["learning"], u64::from(slots.learning));
+        }),
+    ),
 ];
 
 const STATES: &[(ServiceState, &str)] = &[

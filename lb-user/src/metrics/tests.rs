@@ -15,7 +15,7 @@ use crate::{
     control::{
         controller::{Controller, Origin, Start},
         memory::Memory,
-        report::{BackendState, HealthState},
+        report::{BackendState, HealthState, SlotsReport},
     },
     health::checker::Checker,
 };
@@ -93,6 +93,8 @@ async fn what_a_backend_carries_is_told_under_its_names() {
         opened: 6,
         closed: 4,
         refused: 3,
+        connack_accepted: 5,
+        ..BackendCounters::default()
     };
     rig.tables.lock().unwrap().counters.insert(id, counters);
     let text = rig.text();
@@ -199,6 +201,7 @@ async fn every_metric_can_be_other_than_zero() {
     (tables.flows, tables.pending, tables.last_sweep_us) = (1, 2, 3);
     tables.brokers[0].ports_in_use = 4;
     status.verdicts.insert("to_backend".into(), 5);
+    status.services[0].slots = Some(SlotsReport { in_transition: 1, looked_up: 2, learning: 3 });
     let backend = &mut status.services[0].backends[0];
     backend.health = HealthState::Up;
     backend.state = BackendState::Draining;
@@ -208,7 +211,7 @@ async fn every_metric_can_be_other_than_zero() {
     backend.checks = (9, 10);
     let traffic = &mut backend.traffic;
     (traffic.open, traffic.attempted, traffic.opened) = (1, 2, 3);
-    traffic.closed = 4;
+    (traffic.closed, traffic.connacks.accepted) = (4, 5);
     (traffic.packets_to_backend, traffic.bytes_to_backend) = (6, 7);
     let text = render(&status, &Process::read());
     let samples = samples(&text);

@@ -19,6 +19,7 @@ fn stage() -> Stage {
     Stage::with_config(Arms::Two, 3, |config| {
         config["api"]["metrics"] = json!(ADDRESS);
         config["services"][0]["health"]["type"] = json!("mqtt");
+        config["services"][1]["mode"] = json!("dsr");
     })
 }
 

@@ -9,7 +9,7 @@ use std::{
 
 use lb_common::{
     addr::Addr,
-    backend::backend_flags::{ACCEPT, FORWARD, PRESENT},
+    backend::backend_flags::{ACCEPT, DIRECT, FORWARD, PRESENT},
     counters::BackendCounters,
     flow::{Flow, FlowKey},
 };
@@ -304,4 +304,80 @@ async fn after_a_reboot_the_changes_are_there_and_the_numbers_go_on() {
     let (controller, _) = fresh(dir.path());
     assert_eq!(states(&controller)[1], ("b2".into(), BackendState::Drained));
     assert!(id(&controller, "b1") > last);
+}
+
+#[tokio::test]
+async fn a_backend_that_is_down_for_too_long_gives_up_its_connections() {
+    let dir = tempfile::tempdir().unwrap();
+    let service = CHECKED.replace("health:", "dead_after: 100s\n    health:");
+    write(dir.path(), &service);
+    let (mut controller, tables) = fresh(dir.path());
+    let events = ["b1", "b2"].map(|name| event(&controller, name, true));
+    controller.note_health(&events);
+    let old = id(&controller, "b1");
+    let flow =
+        Flow { word: old << 8, nat_port: [0; 2], source: 0, last_seen: 0, idle_ticks: u32::MAX };
+    let key = FlowKey::new(Addr::v4([198, 51, 100, 1]), [1, 2], 0);
+    tables.lock().unwrap().flows.insert(key, flow);
+    controller.note_health(&[event(&controller, "b1", false)]);
+    controller.tick();
+    assert_eq!(id(&controller, "b1"), old, "it may come back");
+
+    TICK.fetch_add(200, Ordering::Relaxed);
+    controller.tick();
+    let new = id(&controller, "b1");
+    assert_ne!(new, old);
+    assert!(tables.lock().unwrap().flows.is_empty());
+    controller.tick();
+    assert_eq!(id(&controller, "b1"), new, "only once");
+    controller.note_health(&[event(&controller, "b1", true)]);
+    assert_eq!(state(&controller), ServiceState::Ok);
+}
+
+#[tokio::test]
+async fn while_all_backends_are_down_none_is_given_up() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), &CHECKED.replace("health:", "dead_after: 100s\n    health:"));
+    let (mut controller, _) = fresh(dir.path());
+    let numbers = ["b1", "b2"].map(|name| id(&controller, name));
+    for up in [true, false] {
+        let events = ["b1", "b2"].map(|name| event(&controller, name, up));
+        controller.note_health(&events);
+    }
+    TICK.fetch_add(200, Ordering::Relaxed);
+    controller.tick();
+    assert_eq!(["b1", "b2"].map(|name| id(&controller, name)), numbers);
+}
+
+#[tokio::test]
+async fn another_way_of_forwarding_makes_it_another_service() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), UNCHECKED);
+    let (mut controller, tables) = fresh(dir.path());
+    let nat = id(&controller, "b1");
+    write(
+        dir.path(),
+        &UNCHECKED.replace("port: 1883\n    health", "port: 1883\n    mode: dsr\n    health"),
+    );
+    controller.reload(false).unwrap();
+    assert_ne!(id(&controller, "b1"), nat);
+    let tables = tables.lock().unwrap();
+    assert!(tables.backends.values().all(|backend| backend.flags & DIRECT != 0));
+    assert_eq!((tables.by_id.len(), tables.services.len()), (1, 1));
+}
+
+#[tokio::test]
+async fn the_seed_of_flows_that_nobody_tracks_does_not_change() {
+    let dir = tempfile::tempdir().unwrap();
+    let seeded = |seed: &str| {
+        let service = UNCHECKED.replace("health:", "mode: dsr\n    health:");
+        let text =
+            text(dir.path(), &service).replace("services:", &format!("seed: {seed}\nservices:"));
+        fs::write(dir.path().join("mqlb.yaml"), text).unwrap();
+    };
+    seeded("000102030405060708090a0b0c0d0e0f");
+    let (mut controller, _) = fresh(dir.path());
+    seeded("100102030405060708090a0b0c0d0e0f");
+    let error = controller.reload(false).unwrap_err();
+    assert!(error.to_string().contains("seed cannot change"), "{error}");
 }
