@@ -121,10 +121,21 @@ impl Owner {
 /// What the broker has said, by its own segments. Host byte order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
-    /// The sequence number that it sends next; 0 before its SYN-ACK.
+    /// The sequence number that it sends next. Before its SYN-ACK nothing is known of that: then it
+    /// is the acknowledgement of another connection that the broker still has with this port, and
+    /// else the same as `acknowledged`.
     pub next: u32,
     /// Its last acknowledgement; before its SYN-ACK, the client's initial sequence number plus one.
     pub acknowledged: u32,
+}
+
+impl Progress {
+    /// Before the broker has said anything to a client that sends `sequence` next.
+    #[inline(always)]
+    #[must_use]
+    pub const fn begun(sequence: u32) -> Self {
+        Self { next: sequence, acknowledged: sequence }
+    }
 }
 
 impl Port {

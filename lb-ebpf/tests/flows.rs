@@ -1,7 +1,12 @@
 //! The life of flows on the host library, with a clock that the test moves.
 #![cfg(feature = "host")]
 
-use lb_common::{flow::FlowKey, port::port_flags, ring::Slot, verdict::Verdict};
+use lb_common::{
+    flow::FlowKey,
+    port::{Owner, port_flags},
+    ring::Slot,
+    verdict::Verdict,
+};
 use lb_ebpf::{
     host::{
         Frame, World,
@@ -160,6 +165,36 @@ fn a_freed_port_rests_before_it_is_used_again() {
     assert_eq!(send(&world, &again), Verdict::PortsExhausted, "not a tick too early");
     world.now.set(world.now.get() + 1);
     assert_eq!(send(&world, &again), Verdict::ToBackend);
+}
+
+#[test]
+fn with_nine_ports_of_ten_in_use_most_find_one_and_the_rest_with_their_next_syn() {
+    let mut world = NET.world();
+    world.settings.ports = 1000;
+    world.pending_room = 1000;
+    let opens = |client: u16| {
+        send(&world, &Frame { source: (NET.client(1).0, client), ..syn() }) == Verdict::ToBackend
+    };
+    let opens_for_a_moment = |client: u16| {
+        let opened = opens(client);
+        let key = FlowKey::new(NET.client(1).0.into(), client.to_be_bytes(), Net::SERVICE);
+        if let Some(cell) = world.pending.borrow_mut().remove(&key) {
+            let index = u16::from_be_bytes(cell.load().nat_port) - Net::NAT_PORT;
+            let port = world.port(32, index.into()).expect("the peer has the port");
+            assert!(port.take(port.owner(), Owner::FREE));
+        }
+        opened
+    };
+    let mut clients = 1..;
+    while world.pending.borrow().len() < 900 {
+        opens(clients.next().expect("there are enough"));
+    }
+    let refused: Vec<u16> = clients.take(2000).filter(|c| !opens_for_a_moment(*c)).collect();
+    // At random it would be 69: that all of 32 are in use.
+    assert!(refused.len() < 100, "{} of 2000", refused.len());
+    world.now.set(world.now.get() + 1);
+    let still = refused.iter().filter(|client| !opens_for_a_moment(**client)).count();
+    assert!(still * 10 < refused.len(), "{still} of {} again", refused.len());
 }
 
 #[test]

@@ -17,8 +17,11 @@ use crate::{
 };
 
 /// How many ports are tried for one SYN. At nine ports of ten in use, all tries of a SYN fail once
-/// in 29 times; the client's retransmission tries others.
+/// in 29 times; a retransmission, a second later, tries others.
 const TRIES: u32 = 32;
+
+/// 2^32 over the golden ratio: its multiples fall everywhere in the range.
+const GOLDEN: u32 = 0x9e37_79b9;
 
 /// A port that this flow owns from now on.
 pub(super) struct Claimed<P> {
@@ -59,12 +62,15 @@ pub(super) fn port<T: Tables>(
     let now = tables.now();
     let owner = Owner::claimed(id, segment.source_port);
     // The low half: the high half chose the slot, and is the same for all flows of a slot. The
-    // initial sequence number makes a retransmission with a new one look elsewhere.
+    // initial sequence number makes a client that begins anew look elsewhere; the time, one that
+    // only repeats its SYN.
     let start = (hash as u32).wrapping_add(segment.sequence);
+    let mut place = start.wrapping_add(now.wrapping_mul(GOLDEN));
+    // Strides that grow: with equal ones, flows that meet follow each other, and the ports in use
+    // grow together along their way. At nine ports of ten in use one SYN in four found none so.
+    let mut stride = 0u32;
     let mut attempt = 0;
     while attempt < TRIES {
-        // An odd stride visits both ends of the range; 0x9e37_79b9 is 2^32 over the golden ratio.
-        let place = start.wrapping_add(attempt.wrapping_mul(0x9e37_79b9));
         let index = ((u64::from(place) * u64::from(ports)) >> 32) as u32;
         let source = first_source + (place ^ attempt) % sources;
         if let Some(port) = tables.port(backend.first_peer + source, index)
@@ -74,6 +80,8 @@ pub(super) fn port<T: Tables>(
             return Ok(Claimed { nat_port, source: source as u16, owner, port });
         }
         attempt += 1;
+        stride = stride.wrapping_add(GOLDEN);
+        place = place.wrapping_add(stride);
     }
     Err(Verdict::PortsExhausted)
 }
@@ -88,7 +96,7 @@ fn take(segment: &Segment, settings: &Settings, port: &Port, owner: Owner, now: 
         return false;
     }
     port.set_client(segment.source);
-    port.set_progress(Progress { next: 0, acknowledged: segment.next_sequence() });
+    port.set_progress(Progress::begun(segment.next_sequence()));
     true
 }
 

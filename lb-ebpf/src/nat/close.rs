@@ -28,6 +28,14 @@ pub(super) fn fits_client(segment: &Segment, port: &Port) -> bool {
     segment.sequence.wrapping_sub(port.progress().acknowledged) < WINDOW
 }
 
+/// Whether a reset, before the broker's SYN-ACK, is the client's answer to another connection that
+/// the broker still has with this port: it carries the very number that the broker has
+/// acknowledged there, which is the only one that ends that connection (RFC 5961, section 3).
+#[inline(always)]
+pub(crate) fn ends_remnant(segment: &Segment, port: &Port) -> bool {
+    segment.sequence == port.progress().next
+}
+
 /// Whether the segment follows, within a window to either side, what the broker sent before.
 #[inline(always)]
 pub(super) fn fits_broker(segment: &Segment, port: &Port) -> bool {

@@ -92,6 +92,10 @@ fn ended(segment: &Segment, backend: u32, key: &FlowKey, port: &Port, tables: &i
 
 /// Remembers what the broker has sent and acknowledged. From a SYN-ACK on, its numbers are known;
 /// until the client has proved itself, only a SYN-ACK sets them.
+///
+/// What comes before a SYN-ACK belongs to another connection, of a balancer that was here before:
+/// the broker challenges the SYN (RFC 5961, section 4), or still sends data. The client answers with
+/// a RST (RFC 9293, section 3.5.1), which is let through by the number noted here.
 #[inline(always)]
 fn note_progress(segment: &Segment, owner: Owner, port: &Port) {
     if segment.has(tcp_flags::RST) || !segment.has(tcp_flags::ACK) {
@@ -102,7 +106,12 @@ fn note_progress(segment: &Segment, owner: Owner, port: &Port) {
         port.set_progress(said);
         // Only if it is still that flow's: a port that is free must stay unmarked.
         port.take(owner, Owner(owner.0 | port_flags::SYN_ACKED));
-    } else if owner.has(port_flags::PROMOTED) && port.progress() != said {
-        port.set_progress(said);
+    } else if owner.has(port_flags::PROMOTED) {
+        if port.progress() != said {
+            port.set_progress(said);
+        }
+    } else if !owner.has(port_flags::SYN_ACKED) {
+        // A SYN-ACK that another CPU notes at this moment may be overwritten; it is repeated.
+        port.set_progress(Progress { next: said.acknowledged, ..port.progress() });
     }
 }

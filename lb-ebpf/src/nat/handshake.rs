@@ -124,8 +124,11 @@ pub(super) fn complete(
         return Err(Verdict::Contended);
     }
     if segment.has(tcp_flags::RST) {
-        // The client gives up; the broker should know. The entry runs out by itself.
-        return if close::fits_client(segment, &port) {
+        // The client gives up; the broker should know. The entry runs out by itself. Or the broker
+        // has answered for a connection that nobody here remembers: the client resets that one, and
+        // its next SYN finds the broker free.
+        let ends_remnant = !owner.has(port_flags::SYN_ACKED) && close::ends_remnant(segment, &port);
+        return if ends_remnant || close::fits_client(segment, &port) {
             Ok(pending)
         } else {
             Err(Verdict::Unproven)

@@ -102,6 +102,8 @@ impl Applied {
         }
         for edit in &edits {
             if let Err(error) = self.datapath.apply(edit) {
+                // It may be made in part: the way back, or the next change, undoes it as if it were.
+                self.tables.note(edit, target);
                 let back = before.reached_from(&self.tables, tick);
                 let restored = self.trust == Trust::Exact && self.go_back(&back);
                 return Err(ApplyError { edit: edit.to_string(), error, restored });
@@ -130,6 +132,8 @@ impl Applied {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
     use lb_common::{addr::Addr, service::ServiceKey, settings::Settings};
 
     use super::*;
@@ -186,6 +190,33 @@ mod tests {
             assert_eq!(error.edit, edits[at].to_string());
             assert_eq!(applied.tables(), &Tables::default());
             assert_eq!(applied.change(&target(), 0).unwrap(), edits.len());
+        }
+    }
+
+    #[test]
+    fn an_edit_that_fails_half_made_is_undone() {
+        for (from, to) in [(Tables::default(), target()), (target(), Tables::default())] {
+            let edits = plan(&from, &to, Trust::Exact);
+            for at in 0..edits.len() {
+                let memory = Arc::new(Mutex::new(Memory::default()));
+                let datapath = Box::new(Arc::clone(&memory));
+                let mut applied = Applied::new(datapath, Tables::default(), Trust::Exact);
+                applied.change(&from, 0).unwrap();
+                let before = {
+                    let mut memory = memory.lock().unwrap();
+                    memory.failing = memory.edits + at..memory.edits + at + 1;
+                    memory.fails_half_made = true;
+                    memory.clone()
+                };
+                let error = applied.change(&to, 0).unwrap_err();
+                assert!(error.restored, "{error}");
+                let after = memory.lock().unwrap();
+                assert_eq!(after.services, before.services, "{error}");
+                assert_eq!(after.by_id, before.by_id, "{error}");
+                assert_eq!(after.owners, before.owners, "{error}");
+                assert_eq!(after.backends, before.backends, "{error}");
+                assert_eq!(after.peers, before.peers, "{error}");
+            }
         }
     }
 

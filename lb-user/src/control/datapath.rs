@@ -132,7 +132,8 @@ pub struct SweepReport {
 ///
 /// Every method may take as long as a system call or many; call it where blocking is allowed.
 pub trait Datapath: Send {
-    /// Makes one change. An error means that the change was not made.
+    /// Makes one change. After an error it may be made, in part or not at all: making it again makes
+    /// it whole, and the opposite change undoes whatever was made.
     fn apply(&mut self, edit: &Edit) -> Result<(), DatapathError>;
 
     /// Does ahead, for all of these edits together, what takes the kernel its time for each. Nothing

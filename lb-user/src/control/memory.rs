@@ -42,6 +42,8 @@ pub struct Memory {
     pub edits: usize,
     /// The edits, counted from 0, that fail.
     pub failing: std::ops::Range<usize>,
+    /// Those that fail have done the first of their writes, or their only one.
+    pub fails_half_made: bool,
 }
 
 impl Memory {
@@ -78,14 +80,8 @@ impl Memory {
             assert!(self.backends.contains_key(&flow.backend()), "{flow:?} of nobody");
         }
     }
-}
 
-impl Datapath for Memory {
-    fn apply(&mut self, edit: &Edit) -> Result<(), DatapathError> {
-        self.edits += 1;
-        if self.failing.contains(&(self.edits - 1)) {
-            return Err(DatapathError::Refused(format!("no: {edit}")));
-        }
+    fn make(&mut self, edit: &Edit) {
         match edit {
             Edit::PutSettings(settings) => self.settings = *settings,
             Edit::PutSource { number, source } => {
@@ -129,6 +125,32 @@ impl Datapath for Memory {
                 self.flows.retain(|_, flow| flow.backend() != *backend);
             }
         }
+    }
+
+    /// The first write of an edit.
+    fn begin(&mut self, edit: &Edit) {
+        match edit {
+            Edit::PutService(service) => {
+                self.by_id.insert(service.id, *service);
+            }
+            Edit::RemoveService { key, .. } => {
+                self.services.remove(key);
+            }
+            _ => self.make(edit),
+        }
+    }
+}
+
+impl Datapath for Memory {
+    fn apply(&mut self, edit: &Edit) -> Result<(), DatapathError> {
+        self.edits += 1;
+        if self.failing.contains(&(self.edits - 1)) {
+            if self.fails_half_made {
+                self.begin(edit);
+            }
+            return Err(DatapathError::Refused(format!("no: {edit}")));
+        }
+        self.make(edit);
         self.check();
         Ok(())
     }

@@ -7,7 +7,8 @@
 //! Privileges: `CAP_BPF` for maps and programs, `CAP_NET_ADMIN` to load and attach XDP,
 //! `CAP_PERFMON` for pointer arithmetic that the verifier forbids without, and the right to write in
 //! the directory of the pins. `CAP_SYS_ADMIN` is needed only to mount a bpffs, or to name a foreign
-//! XDP program. The kernel must be 5.18 or newer (`bpf_xdp_get_buff_len`).
+//! XDP program. It calls nothing newer than Linux 5.18 (`bpf_xdp_get_buff_len`); 6.1 is the oldest
+//! kernel that it is tested on.
 
 mod attach;
 mod batch;

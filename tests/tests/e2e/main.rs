@@ -8,6 +8,7 @@ mod failure;
 mod kernel;
 mod metrics;
 mod packet_log;
+mod remnants;
 mod silence;
 mod spread;
 mod takeover;

@@ -1,5 +1,7 @@
 //! The conversations.
 
+mod strangers;
+
 use std::{format, vec, vec::Vec};
 
 use lb_common::{
@@ -33,6 +35,8 @@ fn family(family: Family) -> Vec<Case> {
         a_syn_of_a_live_flow_stays_with_its_broker(net),
         an_acknowledgement_without_syn_ack_proves_nothing(net),
         an_acknowledgement_of_another_number_proves_nothing(net),
+        a_connection_that_only_the_broker_remembers_gives_way_to_a_new_one(net),
+        data_of_a_connection_that_only_the_broker_remembers_is_answered_by_reset(net),
         without_a_free_port_a_connection_is_refused(net),
         a_segment_of_no_flow_is_reset(net),
         a_reset_of_no_flow_is_dropped(net),
@@ -46,7 +50,7 @@ fn family(family: Family) -> Vec<Case> {
         a_segment_over_the_mtu_is_dropped(net),
         impossible_flags_are_dropped(net),
     ];
-    cases.extend(strangers(net));
+    cases.extend(strangers::all(net));
     cases.extend(direct::all(net));
     cases.extend(tunnel::all(net));
     for case in &mut cases {
@@ -104,6 +108,57 @@ fn an_acknowledgement_of_another_number_proves_nothing(net: Net) -> Case {
         .dropped(&client(net, ACK, 0, 100_000, b"guess"), Verdict::Unproven)
         .reaches_broker(&ack(net))
         .case("an_acknowledgement_of_another_number_proves_nothing")
+}
+
+/// Where a client, whom nobody but the broker remembers, was in its connection.
+const REMNANT: u32 = 0x8000_1234;
+
+/// A segment of the broker in that connection.
+fn remnant(net: Net, flags: u8, payload: &[u8]) -> Frame {
+    Frame {
+        sequence: 0x4000_0000,
+        acknowledgement: REMNANT,
+        payload: payload.into(),
+        ..net.from_broker(flags)
+    }
+}
+
+/// The RST of a client in SYN-SENT, whose SYN such a segment does not acknowledge.
+fn refusal(net: Net) -> Frame {
+    Frame { sequence: REMNANT, window: 0, ..net.from_client(RST) }
+}
+
+fn a_connection_that_only_the_broker_remembers_gives_way_to_a_new_one(net: Net) -> Case {
+    Script::new(net)
+        .reaches_broker(&syn(net))
+        .dropped(&refusal(net), Verdict::Unproven)
+        .reaches_client(&remnant(net, ACK, &[]))
+        .dropped(&Frame { sequence: REMNANT + 1, ..refusal(net) }, Verdict::Unproven)
+        .dropped(&Frame { sequence: REMNANT - 1, ..refusal(net) }, Verdict::Unproven)
+        // It proves nothing: the broker has not answered this client.
+        .dropped(
+            &Frame { acknowledgement: REMNANT, ..client(net, ACK, 0, 0, &[]) },
+            Verdict::Unproven,
+        )
+        .reaches_broker(&refusal(net))
+        .handshake()
+        .reaches_broker(&client(net, ACK, 0, 0, b"hello"))
+        .case("a_connection_that_only_the_broker_remembers_gives_way_to_a_new_one")
+}
+
+fn data_of_a_connection_that_only_the_broker_remembers_is_answered_by_reset(net: Net) -> Case {
+    Script::new(net)
+        .reaches_broker(&syn(net))
+        .reaches_client(&remnant(net, FIN | ACK, b"a message for somebody else"))
+        .reaches_broker(&refusal(net))
+        // A client that gives up tells the broker as before.
+        .reaches_broker(&client(net, RST, 0, 0, &[]))
+        .reaches_broker(&syn(net))
+        .reaches_client(&syn_ack(net))
+        // From here on the broker has answered for this connection.
+        .dropped(&refusal(net), Verdict::Unproven)
+        .reaches_broker(&ack(net))
+        .case("data_of_a_connection_that_only_the_broker_remembers_is_answered_by_reset")
 }
 
 fn without_a_free_port_a_connection_is_refused(net: Net) -> Case {
@@ -208,68 +263,4 @@ fn impossible_flags_are_dropped(net: Net) -> Case {
         .dropped(&net.from_client(SYN | RST), Verdict::BadTcpFlags)
         .dropped(&net.from_client(0), Verdict::BadTcpFlags)
         .case("impossible_flags_are_dropped")
-}
-
-/// Frames that are none of our business pass unchanged.
-fn strangers(net: Net) -> Vec<Case> {
-    let good = syn(net).bytes();
-    let changed = |change: &dyn Fn(&mut Vec<u8>)| {
-        let mut bytes = good.clone();
-        change(&mut bytes.0);
-        bytes
-    };
-    let case = |name, verdict, bytes: Bytes| Script::new(net).unchanged(&bytes, verdict).case(name);
-    let elsewhere = Frame { destination: (net.vip().0, 22), ..syn(net) }.bytes();
-    let mut cases = vec![
-        case(
-            "another_ethertype_passes",
-            Verdict::NotIp,
-            changed(&|b| b[12..14].copy_from_slice(&[8, 6])),
-        ),
-        case(
-            "a_tagged_frame_passes",
-            Verdict::NotIp,
-            changed(&|b| b[12..14].copy_from_slice(&[0x81, 0])),
-        ),
-        case("ssh_to_the_vip_passes", Verdict::NotOurs, elsewhere),
-        case(
-            "a_header_that_ends_early_passes",
-            Verdict::BadLength,
-            changed(&|b| b.truncate(14 + 24)),
-        ),
-        case("another_version_passes", Verdict::BadLength, changed(&|b| b[14] = 0x75)),
-    ];
-    let tcp = if net.0 == Family::V4 { 34 } else { 54 };
-    cases.push(case(
-        "a_tcp_offset_beyond_the_packet_passes",
-        Verdict::BadLength,
-        changed(&|b| b[tcp + 12] = 0xf0),
-    ));
-    cases.push(case(
-        "a_tcp_offset_below_five_passes",
-        Verdict::BadLength,
-        changed(&|b| b[tcp + 12] = 0x40),
-    ));
-    match net.0 {
-        Family::V4 => cases.extend([
-            case("udp_passes", Verdict::NotTcp, changed(&|b| b[23] = 17)),
-            case("ipv4_options_pass", Verdict::IpOptions, changed(&|b| b[14] = 0x46)),
-            case("a_first_fragment_passes", Verdict::Fragment, changed(&|b| b[20] = 0x20)),
-            case("a_later_fragment_passes", Verdict::Fragment, changed(&|b| b[21] = 0x10)),
-            case("a_wrong_ipv4_checksum_passes", Verdict::BadIpChecksum, changed(&|b| b[24] ^= 1)),
-            case(
-                "a_header_shorter_than_five_words_passes",
-                Verdict::BadLength,
-                changed(&|b| b[14] = 0x44),
-            ),
-        ]),
-        Family::V6 => cases.extend([
-            case("udp_passes", Verdict::NotTcp, changed(&|b| b[20] = 17)),
-            case("icmpv6_passes", Verdict::NotTcp, changed(&|b| b[20] = 58)),
-            case("an_extension_header_passes", Verdict::ExtensionHeader, changed(&|b| b[20] = 0)),
-            case("a_fragment_passes", Verdict::Fragment, changed(&|b| b[20] = 44)),
-            case("a_length_beyond_the_frame_passes", Verdict::BadLength, changed(&|b| b[19] += 1)),
-        ]),
-    }
-    cases
 }

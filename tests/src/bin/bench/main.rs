@@ -30,7 +30,7 @@ use options::{Options, Part};
 
 /// The generated parts of the report.
 #[cfg(test)]
-const BLOCKS: [&str; 4] = ["machine", "packets", "end-to-end", "control"];
+const BLOCKS: [&str; 5] = ["machine", "packets", "end-to-end", "connections", "control"];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -55,6 +55,9 @@ fn run(options: &Options) -> Result<()> {
         let block = match part {
             Part::Packets => packets::run(options, &print)?,
             Part::EndToEnd => end_to_end::run(options.quick, &options.mqlb, &print)?,
+            Part::Connections => {
+                end_to_end::connections::run(options.quick, &options.mqlb, &print)?
+            }
             Part::Control => control::run(options.quick, &options.mqlb, &print)?,
         };
         print(&format!("\n{}", block.text));

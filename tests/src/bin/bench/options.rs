@@ -9,16 +9,18 @@ use anyhow::{Context as _, Result, bail};
 pub enum Part {
     Packets,
     EndToEnd,
+    Connections,
     Control,
 }
 
 impl Part {
-    const ALL: [Self; 3] = [Self::Packets, Self::EndToEnd, Self::Control];
+    const ALL: [Self; 4] = [Self::Packets, Self::EndToEnd, Self::Connections, Self::Control];
 
     const fn name(self) -> &'static str {
         match self {
             Self::Packets => "packets",
             Self::EndToEnd => "end-to-end",
+            Self::Connections => "connections",
             Self::Control => "control",
         }
     }
@@ -98,7 +100,7 @@ mod tests {
     #[test]
     fn what_is_not_understood_is_an_error_that_says_what_would_be() {
         for (line, says) in [
-            ("--mqlb m --only speed", "the parts are packets, end-to-end, control"),
+            ("--mqlb m --only speed", "the parts are packets, end-to-end, connections, control"),
             ("--mqlb m --fast", "--quick"),
             ("--mqlb", "--mqlb wants a value"),
             ("--quick", "--mqlb PATH"),

@@ -14,6 +14,7 @@ use lb_tests::netns::Namespace;
 use lb_tests::nftables;
 use lb_tests::process::Process;
 use lb_tests::topology::{Family, Topology};
+use lb_tests::xdp;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
@@ -39,6 +40,8 @@ pub enum Contender {
     /// No balancer: clients spread themselves over the brokers. Their packets cross the balancer's
     /// namespace all the same, routed by its kernel, so that the way is as long.
     Direct,
+    /// The same, with an XDP program on the balancer's interfaces that passes every frame.
+    Passing,
     Mqlb,
     Haproxy,
     Nginx,
@@ -59,16 +62,21 @@ pub enum Program {
     Proxy(Process),
     /// Rules of the kernel.
     Nftables,
+    /// XDP programs that do nothing.
+    Passing {
+        _attached: Vec<xdp::Attached>,
+    },
 }
 
 impl Contender {
-    /// In the order of each round.
+    /// Those that are compared in everything, in the order of each round.
     pub const ALL: [Self; 5] =
         [Self::Direct, Self::Mqlb, Self::Haproxy, Self::Nginx, Self::Nftables];
 
     pub const fn name(self) -> &'static str {
         match self {
             Self::Direct => "direct",
+            Self::Passing => "direct with XDP",
             Self::Mqlb => "mqlb",
             Self::Haproxy => "HAProxy",
             Self::Nginx => "nginx",
@@ -82,6 +90,7 @@ impl Contender {
         let brokers = (0..topology.brokers()).map(|index| topology.broker_address(index, family));
         let (program, addresses) = match self {
             Self::Direct => (None, brokers.collect()),
+            Self::Passing => (Some(self.start_program(topology, mqlb)?), brokers.collect()),
             _ => (Some(self.start_program(topology, mqlb)?), vec![topology.vip(family)]),
         };
         let target = Target { addresses, sources: topology.client_addresses(family) };
@@ -101,6 +110,12 @@ impl Contender {
         };
         match self {
             Self::Direct => unreachable!("it has no program"),
+            Self::Passing => {
+                let attach = |interface: &&str| xdp::attach(interface, xdp::Verdict::Pass);
+                let attached: Result<Vec<_>> =
+                    balancer.run(|| topology.interfaces().iter().map(attach).collect())?;
+                Ok(Program::Passing { _attached: attached? })
+            }
             Self::Mqlb => {
                 let balancer =
                     Balancer::start_program(topology, &mqlb_config(topology), mqlb.into())?;
@@ -129,7 +144,7 @@ impl Running {
     /// Ends it, and takes it out of the packets' way.
     pub fn stop(self, topology: &Topology) -> Result<()> {
         match self.program {
-            None => Ok(()),
+            None | Some(Program::Passing { .. }) => Ok(()),
             Some(Program::Mqlb(mut balancer)) => {
                 balancer.stop()?;
                 balancer.detach()?;

@@ -4,14 +4,13 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
-use aya::maps::{Array, HashMap, Map, MapData};
 use lb_common::addr::Addr;
 use lb_common::backend::{Backend, PeerKey, Source, backend_flags};
 use lb_common::flow::{Flow, FlowKey};
 use lb_common::layout::maps;
-use lb_common::port::{Owner, port_flags};
 use lb_common::settings::Settings;
 use lb_tests::balancer;
+use lb_tests::tables::{Connection, Tables};
 use lb_tests::topology::{Arms, Topology};
 use lb_user::config::model::Config;
 use lb_user::control::datapath::{Datapath as _, Edit};
@@ -46,14 +45,16 @@ pub fn measure(count: usize) -> Result<String> {
 /// In the balancer's namespace: the program is attached to its interfaces.
 fn measure_here(topology: &Topology, count: usize) -> Result<String> {
     let mut xdp = Xdp::start(&config(topology)?).context("start the data plane")?;
-    let mut tables = Tables::make(&mut xdp, topology)?;
+    prepare(&mut xdp).context("prepare the tables")?;
+    let pins = topology.scratch().bpffs().join("mqlb");
+    let tables = Tables::new(&pins);
     let [mut none, mut half, mut all] = [const { Vec::new() }; 3];
     for _ in 0..count {
         let now = lb_user::datapath::now().max(LONG * 2);
-        tables.fill(now)?;
+        tables.fill(connections(now))?;
         none.push(sweep(&mut xdp, now, ENTRIES)?);
         half.push(sweep(&mut xdp, now + SHORT + 1, ENTRIES / 2)?);
-        tables.fill(now)?;
+        tables.fill(connections(now))?;
         all.push(sweep(&mut xdp, now + LONG + 1, 0)?);
     }
     let mut table = Table::new(["a pass over 1,000,000 connections", "ms", "ns per connection"]);
@@ -62,7 +63,8 @@ fn measure_here(topology: &Topology, count: usize) -> Result<String> {
         let each = ms * 1e6 / f64::from(ENTRIES);
         table.row([name.to_owned(), figure(ms), figure(each)]);
     }
-    Ok(format!("{table}\n{}", memory(bpf::bytes_per_entry(&tables.flows_map)?)))
+    let flows = bpf::open(&pins.join("maps").join(maps::FLOWS))?;
+    Ok(format!("{table}\n{}", memory(bpf::bytes_per_entry(&flows)?)))
 }
 
 /// All of it is allocated ahead: entries and buckets when the table is made, ports with their peer.
@@ -101,61 +103,35 @@ fn config(topology: &Topology) -> Result<Config> {
     Ok(lb_user::config::parse(&config.to_string())?)
 }
 
-/// The tables that are filled, opened by their pins.
-struct Tables {
-    /// The same as `flows`, for its memory.
-    flows_map: MapData,
-    flows: HashMap<MapData, FlowKey, Flow>,
-    ports: Vec<Array<MapData, [u64; 4]>>,
+/// Writes what the connections need: a peer for each of their tables of source ports.
+fn prepare(xdp: &mut Xdp) -> Result<()> {
+    let mut edits = vec![
+        Edit::PutSettings(settings()),
+        Edit::PutSource { number: 0, source: Source { address: Addr::v4([10, 77, 2, 2]) } },
+    ];
+    edits.extend((0..PEERS).map(|peer| Edit::PutPeer { key: key(peer), peer: FIRST_PEER + peer }));
+    edits.push(Edit::PutBackend { id: BACKEND, backend: backend() });
+    // The tables of source ports belong to a range of ports.
+    xdp.apply(&edits[0])?;
+    xdp.prepare(&edits)?;
+    Ok(edits[1..].iter().try_for_each(|edit| xdp.apply(edit))?)
 }
 
-impl Tables {
-    fn make(xdp: &mut Xdp, topology: &Topology) -> Result<Self> {
-        let mut edits = vec![
-            Edit::PutSettings(settings()),
-            Edit::PutSource { number: 0, source: Source { address: Addr::v4([10, 77, 2, 2]) } },
-        ];
-        edits.extend(
-            (0..PEERS).map(|peer| Edit::PutPeer { key: key(peer), peer: FIRST_PEER + peer }),
-        );
-        edits.push(Edit::PutBackend { id: BACKEND, backend: backend() });
-        // The tables of source ports belong to a range of ports.
-        xdp.apply(&edits[0])?;
-        xdp.prepare(&edits)?;
-        edits[1..].iter().try_for_each(|edit| xdp.apply(edit))?;
-        let pins = topology.scratch().bpffs().join("mqlb");
-        let flows = pins.join("maps").join(maps::FLOWS);
-        let ports = (FIRST_PEER..FIRST_PEER + PEERS).map(|peer| {
-            let map = bpf::open(&pins.join("ports").join(peer.to_string()))?;
-            anyhow::Ok(Array::try_from(Map::Array(map))?)
-        });
-        Ok(Self {
-            flows_map: bpf::open(&flows)?,
-            flows: HashMap::try_from(Map::HashMap(bpf::open(&flows)?))?,
-            ports: ports.collect::<Result<_>>()?,
-        })
-    }
-
-    /// Puts in a million connections, last seen at tick `now`.
-    fn fill(&mut self, now: u32) -> Result<()> {
-        for number in 0..ENTRIES {
-            let (peer, index) = (number / u32::from(PORTS), number % u32::from(PORTS));
-            let client = Addr::v4(Ipv4Addr::from_bits(number).octets());
-            let client_port = [1, 2];
-            let owner = Owner::claimed(BACKEND, client_port).0 | port_flags::PROMOTED;
-            let [first, second] = client.words();
-            self.ports[peer as usize].set(index, [owner, first, second, 0], 0)?;
-            let flow = Flow {
-                word: BACKEND << 8,
-                nat_port: (FIRST_PORT + index as u16).to_be_bytes(),
-                source: peer as u16,
-                last_seen: now,
-                idle_ticks: if number.is_multiple_of(2) { SHORT } else { LONG },
-            };
-            self.flows.insert(FlowKey::new(client, client_port, 0), flow, 0)?;
-        }
-        Ok(())
-    }
+/// A million connections, last seen at tick `now`.
+fn connections(now: u32) -> impl Iterator<Item = Connection> {
+    (0..ENTRIES).map(move |number| {
+        let (peer, index) = (number / u32::from(PORTS), number % u32::from(PORTS));
+        let client = Addr::v4(Ipv4Addr::from_bits(number).octets());
+        let flow = Flow {
+            word: BACKEND << 8,
+            nat_port: (FIRST_PORT + index as u16).to_be_bytes(),
+            source: peer as u16,
+            last_seen: now,
+            idle_ticks: if number.is_multiple_of(2) { SHORT } else { LONG },
+        };
+        let key = FlowKey::new(client, [1, 2], 0);
+        Connection { key, flow, peer: FIRST_PEER + peer, port_index: index }
+    })
 }
 
 fn settings() -> Settings {

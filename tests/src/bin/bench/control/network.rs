@@ -12,26 +12,33 @@ use super::BACKENDS;
 
 pub const SERVICE: &str = "mqtt-v4";
 
-/// One broker is behind all the backends: each is an address of its.
+/// Programs that play the brokers. A controller that has just started checks all backends at once;
+/// were they all one mosquitto, its queue of 100 connections would run full, and clients' connections
+/// that come at that moment would be dropped.
+const BROKERS: usize = 4;
+
+/// A few brokers are behind all the backends: each backend is an address of one of them.
 #[derive(Debug)]
 pub struct Network {
     /// Held for as long as the network.
-    _broker: Broker,
+    _brokers: Vec<Broker>,
     pub topology: Topology,
 }
 
 impl Network {
     pub fn build() -> Result<Self> {
-        let topology = Topology::new(Arms::Two, 1)?;
-        let mut lines = String::new();
-        // One more, for the backend that is added by command.
-        for number in 0..=BACKENDS {
-            // Writing to a String cannot fail.
-            let _ = writeln!(lines, "addr add {}/24 dev eth0", address(number));
+        let topology = Topology::new(Arms::Two, BROKERS)?;
+        for broker in 0..BROKERS {
+            let mut lines = String::new();
+            // One more, for the backend that is added by command.
+            for number in (broker..=BACKENDS).step_by(BROKERS) {
+                // Writing to a String cannot fail.
+                let _ = writeln!(lines, "addr add {}/24 dev eth0", address(number));
+            }
+            topology.broker(broker).ip(&lines)?;
         }
-        topology.broker(0).ip(&lines)?;
-        let broker = Broker::start_all(&topology)?.remove(0);
-        Ok(Self { _broker: broker, topology })
+        let brokers = Broker::start_all(&topology)?;
+        Ok(Self { _brokers: brokers, topology })
     }
 
     /// One service, with all defaults.

@@ -56,7 +56,7 @@ fn allocated(program: &Program, topology: &Topology) -> Result<f64> {
             let flows = bpf::open(&maps.join(lb_common::layout::maps::FLOWS))?;
             Ok(bpf::bytes_per_entry(&flows)? + PORT_BYTES)
         }
-        Program::Proxy(_) => Ok(0.0),
+        Program::Proxy(_) | Program::Passing { .. } => Ok(0.0),
         // One entry, without its extensions. Entries cannot be counted: those of the connections
         // before are still leaving.
         Program::Nftables => slab::object_bytes(&["nf_conntrack"]),
@@ -78,7 +78,7 @@ fn bytes(program: &Program, topology: &Topology) -> Result<f64> {
             let socket = slab::object_bytes(&SOCKET)?;
             Ok(bytes + sockets(topology.balancer())? * socket)
         }
-        Program::Nftables => Ok(0.0),
+        Program::Nftables | Program::Passing { .. } => Ok(0.0),
     }
 }
 

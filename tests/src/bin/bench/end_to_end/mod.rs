@@ -4,6 +4,7 @@
 //! a while disturbs them alike; each figure is the median of the rounds, each ratio is one to
 //! `direct` of the same round.
 
+pub mod connections;
 mod memory;
 mod tables;
 mod turn;

@@ -43,13 +43,25 @@ pub fn take(
     turn
 }
 
+/// How many clients per second connect and go.
+pub fn connections(
+    running: &Running,
+    topology: &Topology,
+    warm_up: Duration,
+    length: Duration,
+) -> Result<f64> {
+    let load = Load::start(topology.clients(), &running.target, CONNECTING, Work::Connect)?;
+    std::thread::sleep(warm_up);
+    Ok(load.measure(length)?.per_second())
+}
+
 fn measure(running: &Running, topology: &Topology, lengths: &Lengths) -> Result<Turn> {
     let start = |clients, work| {
         let load = Load::start(topology.clients(), &running.target, clients, work)?;
         std::thread::sleep(lengths.warm_up);
         anyhow::Ok(load)
     };
-    let connects = start(CONNECTING, Work::Connect)?.measure(lengths.closed_loop)?;
+    let connections = connections(running, topology, lengths.warm_up, lengths.closed_loop)?;
     let messages = start(PUBLISHING, Work::ClosedLoop)?.measure(lengths.closed_loop)?;
     let pause = Duration::from_secs(1) * PUBLISHING as u32 / RATE;
     let load = start(PUBLISHING, Work::Every(pause))?;
@@ -58,7 +70,7 @@ fn measure(running: &Running, topology: &Topology, lengths: &Lengths) -> Result<
     let busy = watch.busy()?;
     let at = |quantile| fixed.latency_ns.value_at_quantile(quantile) as f64 / 1e3;
     Ok(Turn {
-        connections_per_s: connects.per_second(),
+        connections_per_s: connections,
         messages_per_s: messages.per_second(),
         p50_us: at(0.5),
         p99_us: at(0.99),
