@@ -36,14 +36,14 @@ impl TunnelSource {
         a | b != 0
     }
 
-    /// The source address for packets of the flow with this hash.
+    /// The source address for packets of the flow with this hash: the half that did not choose its
+    /// slot, so that the flows of one broker have all addresses.
     #[inline(always)]
     #[must_use]
-    pub const fn address(&self, flow_hash: u64) -> Addr {
+    pub const fn address(&self, flow_hash: u32) -> Addr {
         let [a, b] = self.prefix.words();
-        // The halves of the hash change places: its high half has chosen the slot, the host bits of
-        // an IPv4 address lie in the high half of the word.
-        Addr::from_words([a, b | flow_hash.rotate_left(32) & self.host_mask])
+        let hash = flow_hash as u64;
+        Addr::from_words([a, b | (hash << 32 | hash) & self.host_mask])
     }
 }
 
@@ -51,17 +51,17 @@ impl TunnelSource {
 mod tests {
     use super::*;
 
-    const HASH: u64 = u64::from_le_bytes([1, 2, 3, 4, 5, 6, 7, 8]);
+    const HASH: u32 = u32::from_le_bytes([1, 2, 3, 4]);
 
     #[test]
     fn the_host_bits_and_no_others_vary_with_the_flow() {
         let of = |prefix, bits, hash| TunnelSource::new(prefix, bits).address(hash);
         assert_eq!(of(Addr::v4([10, 99, 0, 0]), 16, HASH), Addr::v4([10, 99, 3, 4]));
-        assert_eq!(of(Addr::v4([10, 99, 16, 0]), 12, u64::MAX), Addr::v4([10, 99, 31, 255]));
+        assert_eq!(of(Addr::v4([10, 99, 16, 0]), 12, u32::MAX), Addr::v4([10, 99, 31, 255]));
         assert_eq!(of(Addr::v4([10, 99, 0, 7]), 0, HASH), Addr::v4([10, 99, 0, 7]));
         let prefix = [0xfd, 0, 0, 0x99, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
         let mut expected = prefix;
-        expected[8..].copy_from_slice(&[5, 6, 7, 8, 1, 2, 3, 4]);
+        expected[8..].copy_from_slice(&[1, 2, 3, 4, 1, 2, 3, 4]);
         assert_eq!(of(Addr::v6(prefix), 64, HASH), Addr::v6(expected));
         assert_eq!(of(Addr::v6(prefix), 96, HASH), Addr::v6(expected), "at most the last word");
         expected[8..13].fill(0);
@@ -71,7 +71,7 @@ mod tests {
     #[test]
     fn an_ipv4_prefix_stays_one_whatever_it_is_given() {
         let source = TunnelSource::new(Addr::v4([0, 0, 0, 0]), 99);
-        assert!(source.address(u64::MAX).is_v4());
+        assert!(source.address(u32::MAX).is_v4());
         assert!(source.is_configured() && !TunnelSource::default().is_configured());
     }
 }

@@ -65,8 +65,8 @@ pub(crate) struct Forward {
     /// What the outermost IP header and the ports say; the ports matter only when translated, and
     /// of a tunnelled segment's source the host bits are still zero.
     pub to: Translation,
-    /// The flow's hash; of a tunnelled segment only.
-    pub hash: u64,
+    /// The half of the flow's hash that did not choose its slot; of a tunnelled segment only.
+    pub hash: u32,
     pub backend: u32,
     pub direction: Direction,
     /// What it is counted as, unless it does not get out.
@@ -176,6 +176,10 @@ pub(crate) fn send<K: Translate>(
         ip_len: segment.ip_len.checked_add(header_len).ok_or(Verdict::TooBig)?,
     });
     let (ethernet, ifindex) = match route {
+        Route::Via { on_link: false, .. } if forward.way == Way::Direct => {
+            return Err(Verdict::NotOnLink);
+        }
+        Route::NoNeighbour if forward.way == Way::Direct => return Err(Verdict::NoNeighbour),
         Route::Via { ifindex, ethernet, .. } => (Some(ethernet), ifindex),
         Route::NoNeighbour => (None, 0),
         Route::TooBig { mtu } => {
@@ -184,17 +188,13 @@ pub(crate) fn send<K: Translate>(
         }
         Route::None => return Err(Verdict::NoRoute),
     };
+    // First, so that it need not be kept: the stack is short.
+    if let Some(ethernet) = ethernet {
+        packet.store(0, ethernet).ok_or(Verdict::BadLength)?;
+    }
     match forward.way {
         Way::Translated => K::translate(packet, segment, to),
-        Way::Direct => {
-            if ethernet.is_none() {
-                return Err(Verdict::NoNeighbour);
-            }
-            if !matches!(route, Route::Via { on_link: true, .. }) {
-                return Err(Verdict::NotOnLink);
-            }
-            rewrite::hop::<ETHERNET_LEN>(packet, segment)
-        }
+        Way::Direct => rewrite::hop::<ETHERNET_LEN>(packet, segment),
         Way::Tunnelled => {
             tunnel::make_room(packet, header_len).ok_or(Verdict::NoHeadroom)?;
             let source = settings.tunnel_to(to.destination).address(forward.hash);
@@ -202,9 +202,6 @@ pub(crate) fn send<K: Translate>(
         }
     }
     .ok_or(Verdict::BadLength)?;
-    if let Some(ethernet) = ethernet {
-        packet.store(0, ethernet).ok_or(Verdict::BadLength)?;
-    }
     tables.count_forwarded(forward.backend, forward.direction, u64::from(segment.ip_len));
     let verdict = match (forward.direction, ethernet) {
         (_, Some(_)) => forward.verdict,

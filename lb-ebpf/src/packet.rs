@@ -72,7 +72,7 @@ macro_rules! wire {
     )*};
 }
 
-wire!([u8; 2]: 2, [u8; 4]: 4, u8: 1, [u16; 2]: 4, [u32; 2]: 8, [u64; 2]: 16);
+wire!([u8; 2]: 2, [u8; 4]: 4, u8: 1, [u16; 2]: 4, [u32; 2]: 8, [u32; 3]: 12, [u64; 2]: 16);
 wire!(Ethernet: 12, Ipv4: 20, Ipv6: 40, Tcp: 20, TcpStart: 8);
 
 /// The addresses of an Ethernet header, their bytes as they lie.

@@ -4,7 +4,7 @@
 use lb_common::addr::Addr;
 
 use crate::{
-    packet::{Ethernet, Ipv4, Ipv6, Packet},
+    packet::{Ipv4, Ipv6, Packet},
     parse::{
         ETHERNET_LEN, ETHERTYPE, ETHERTYPE_IPV4, ETHERTYPE_IPV6, IPV4_LEN, IPV6_LEN, IpVersion,
         Segment,
@@ -45,9 +45,9 @@ pub(crate) const fn header_len(destination: Addr) -> u16 {
 /// Makes room for an outer header of `header_len` bytes; the Ethernet addresses move to the front.
 #[inline(always)]
 pub(crate) fn make_room(packet: &mut impl Packet, header_len: u16) -> Option<()> {
-    let ethernet: Ethernet = packet.load(0)?;
+    let addresses: [u32; 3] = packet.load(0)?;
     packet.grow(header_len.into())?;
-    packet.store(0, ethernet)
+    packet.store(0, addresses)
 }
 
 /// Writes the outer header into the room made, and takes a hop from the segment inside.
@@ -60,7 +60,7 @@ pub(crate) fn wrap(
     segment: &Segment,
     source: Addr,
     destination: Addr,
-    flow_hash: u64,
+    flow_hash: u32,
 ) -> Option<()> {
     let inside = match segment.version {
         IpVersion::V4 => IPV4_INSIDE,
@@ -84,7 +84,7 @@ pub(crate) fn wrap(
         packet.store(ETHERNET_LEN, Ipv4 { checksum: header.sum().checksum(), ..header })?;
         rewrite::hop::<{ ETHERNET_LEN + IPV4_LEN }>(packet, segment)
     } else {
-        let [_, a, b, c] = (flow_hash as u32).to_be_bytes();
+        let [_, a, b, c] = flow_hash.to_be_bytes();
         let header = Ipv6 {
             version_class_label: [0x60 | segment.tos >> 4, segment.tos << 4 | a & 0xf, b, c],
             payload_len: segment.ip_len.to_be_bytes(),

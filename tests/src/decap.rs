@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use aya::{
     Ebpf,
     maps::{HashMap, LpmTrie, PerCpuArray, lpm_trie::Key},
@@ -15,8 +15,12 @@ use aya::{
 use lb_common::{
     addr::Addr,
     decap::{DecapVerdict, Prefix, maps},
+    verdict::Action,
 };
-use lb_ebpf::host::{Bytes, golden::BrokerHost};
+use lb_ebpf::host::{
+    Bytes,
+    golden::{BrokerHost, decap::DecapCase},
+};
 
 /// The object that is checked in beside its sources, or the one that `MQLB_DECAP_OBJECT` names.
 #[must_use]
@@ -60,6 +64,23 @@ impl Decap {
         })?;
         output.truncate(result.data_size_out as usize);
         Ok((result.return_value, Bytes(output)))
+    }
+
+    /// Plays golden packets: actions, bytes, and at the end the counters.
+    pub fn play(&mut self, cases: &[DecapCase]) -> Result<()> {
+        for case in cases {
+            let (action, output) = self.run(&case.input)?;
+            // XDP_DROP and XDP_PASS.
+            let expected = if case.verdict.action() == Action::Drop { 1 } else { 2 };
+            ensure!(action == expected, "{}: action {action}", case.name);
+            ensure!(output == case.output, "{}: {output:?}\nnot {:?}", case.name, case.output);
+        }
+        for verdict in DecapVerdict::ALL {
+            let expected = cases.iter().filter(|case| case.verdict == *verdict).count() as u64;
+            let count = self.count_of(*verdict)?;
+            ensure!(count == expected, "{} is {count}, not {expected}", verdict.name());
+        }
+        Ok(())
     }
 
     /// How many packets had this verdict.

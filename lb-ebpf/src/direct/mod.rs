@@ -51,7 +51,11 @@ pub(crate) fn to_backend<T: Tables>(
     let slot = tables.slot(service.id, number).ok_or_else(|| refusal::no_backend(service))?;
     let key = FlowKey::new(segment.source, segment.source_port, service.id);
     let forward = decide(&Placed { segment, service, number, slot, key }, settings, tables)?;
-    if service.mode == mode::IPIP { into_tunnel(forward, settings, hash) } else { Ok(forward) }
+    if service.mode == mode::IPIP {
+        into_tunnel(forward, settings, hash as u32)
+    } else {
+        Ok(forward)
+    }
 }
 
 #[inline(always)]
@@ -152,7 +156,7 @@ fn by_default(placed: &Placed<'_>, now: u32, tables: &impl Tables) -> u32 {
 ///
 /// Its source is the bare prefix: one route serves all flows, and is soon known.
 #[inline(always)]
-fn into_tunnel(forward: Forward, settings: &Settings, hash: u64) -> Result<Forward, Verdict> {
+fn into_tunnel(forward: Forward, settings: &Settings, hash: u32) -> Result<Forward, Verdict> {
     let source = settings.tunnel_to(forward.to.destination);
     if !source.is_configured() {
         return Err(Verdict::Inconsistent);

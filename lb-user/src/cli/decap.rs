@@ -128,7 +128,12 @@ fn attach(args: &AttachArgs, output: Output) -> Outcome {
     if output.json {
         output.data(&data(&status))
     } else {
-        let on: Vec<String> = status.interfaces.iter().map(|on| on.name.clone()).collect();
+        let on =
+            status.interfaces.iter().map(|InterfaceStatus { name, attached }| match attached {
+                Some(attached) => format!("{name} ({})", attached.mode),
+                None => name.clone(),
+            });
+        let on: Vec<String> = on.collect();
         output.text(&format!("attached to {}\n{}", on.join(", "), allowed(&status.allowed)))
     }
 }

@@ -65,13 +65,8 @@ pub fn run(options: &Options) -> Result<()> {
         total.add(run_here(&binaries, &environment, options, privilege)?);
     }
     if !kernels.is_empty() {
-        let fresh =
-            environment.objects.iter().find(|(variable, _)| *variable == OBJECT_VARIABLES[0]);
-        let object = fresh.map_or_else(
-            || sources::object(&root, sources::PROGRAMS[0]),
-            |(_, object)| object.clone(),
-        );
-        total.add(kernels::run(&kernels, &root.join("target/debug/guest"), &object)?);
+        let objects = environment.all_objects(&root);
+        total.add(kernels::run(&kernels, &root.join("target/debug/guest"), &objects)?);
     }
     total.report();
     if total.failed > 0 {
@@ -118,6 +113,17 @@ struct Environment {
 }
 
 impl Environment {
+    /// All XDP programs under test.
+    fn all_objects(&self, root: &Path) -> Vec<kernels::Object> {
+        let programs = sources::PROGRAMS.into_iter().zip(OBJECT_VARIABLES);
+        let object = |(program, variable)| {
+            let fresh = self.objects.iter().find(|(of, _)| *of == variable);
+            let path = fresh.map_or_else(|| sources::object(root, program), |(_, it)| it.clone());
+            kernels::Object { variable, path }
+        };
+        programs.map(object).collect()
+    }
+
     fn variables(&self) -> Vec<(&'static str, &Path)> {
         let objects = self.objects.iter().map(|(variable, object)| (*variable, object.as_path()));
         objects.chain([("MQLB_BIN", self.program.as_path())]).collect()

@@ -96,7 +96,7 @@ impl Mix {
         let outer: IpAddr = match self.brokers.0 {
             Family::V4 => [10, 99, h[2], h[3]].into(),
             Family::V6 => {
-                let host = u64::from_be_bytes([h[4], h[5], h[6], h[7], h[0], h[1], h[2], h[3]]);
+                let host = u64::from_be_bytes([h[0], h[1], h[2], h[3], h[0], h[1], h[2], h[3]]);
                 Ipv6Addr::from(0xfd00_0099 << 96 | u128::from(host)).into()
             }
         };

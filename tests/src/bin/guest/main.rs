@@ -14,8 +14,11 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use lb_ebpf::host::golden;
-use lb_tests::kernel::{Kernel, Log};
+use lb_ebpf::host::golden::{self, BrokerHost};
+use lb_tests::{
+    decap::Decap,
+    kernel::{Kernel, Log},
+};
 use nix::{
     kmod::{ModuleInitFlags, finit_module},
     mount::{MsFlags, mount},
@@ -95,6 +98,9 @@ fn test(report: &mut Report<File>) -> Result<()> {
     let loads = report.test("the_program_loads", || Kernel::load(&first.world, Log::Off))?;
     report.test("a_program_that_logs_packets_forwards_them_the_same", || {
         Kernel::load(&first.world, Log::On)?.play(first)
+    })?;
+    report.test("golden_packets_come_out_of_a_brokers_host_as_written", || {
+        Decap::load(&BrokerHost::golden())?.play(&golden::decap::all())
     })?;
     // If it does not load, every conversation would only repeat the verifier's log.
     if loads {

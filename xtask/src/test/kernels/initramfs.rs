@@ -1,20 +1,43 @@
 //! The first file system of a machine: the guest, what it runs, and what both are linked to.
 
-use std::{collections::BTreeSet, fs, path::Path, process::Command};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context as _, Result, ensure};
 
 use super::cpio::Archive;
 use crate::packages;
 
-/// Where the XDP program lies in the machine.
-pub const OBJECT: &str = "/mqlb-xdp.o";
+/// An XDP program under test.
+#[derive(Debug)]
+pub struct Object {
+    /// The variable that tells the guest where it is.
+    pub variable: &'static str,
+    /// Where it is on this machine.
+    pub path: PathBuf,
+}
+
+impl Object {
+    /// Where it lies in the machine.
+    fn place(&self) -> String {
+        format!("/{}", self.variable)
+    }
+
+    /// What the guest is told.
+    pub fn assignment(&self) -> String {
+        format!("{}={}", self.variable, self.place())
+    }
+}
 
 /// Packs it, with a module to load if there is one.
 ///
 /// `ip` is the host's own, and linked dynamically: so is the guest then, which spares building
 /// everything a second time for static linking.
-pub fn pack(guest: &Path, object: &Path, module: Option<&Path>) -> Result<Vec<u8>> {
+pub fn pack(guest: &Path, objects: &[Object], module: Option<&Path>) -> Result<Vec<u8>> {
     let ip = packages::find("ip").context("`ip` is not installed")?;
     let mut archive = Archive::default();
     let mut add = |place: &str, file: &Path| -> Result<()> {
@@ -23,7 +46,9 @@ pub fn pack(guest: &Path, object: &Path, module: Option<&Path>) -> Result<Vec<u8
     };
     add("/init", guest)?;
     add("/bin/ip", &ip)?;
-    add(OBJECT, object)?;
+    for object in objects {
+        add(&object.place(), &object.path)?;
+    }
     let mut libraries = libraries(guest)?;
     libraries.extend(self::libraries(&ip)?);
     for library in &libraries {

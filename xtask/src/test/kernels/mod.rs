@@ -14,8 +14,8 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-pub use self::debian::Kernel;
 use self::machine::{End, Files};
+pub use self::{debian::Kernel, initramfs::Object};
 use super::Outcome;
 use crate::{packages, privilege::Privilege};
 
@@ -45,11 +45,11 @@ pub fn prepare(root: &Path, privilege: Privilege, install: bool) -> Result<Vec<K
 }
 
 /// Runs the guest on all kernels, side by side: each uses one core.
-pub fn run(kernels: &[Kernel], guest: &Path, object: &Path) -> Result<Outcome> {
+pub fn run(kernels: &[Kernel], guest: &Path, objects: &[Object]) -> Result<Outcome> {
     println!("\nplaying the golden conversations on {} other kernels", kernels.len());
     let ends = thread::scope(|scope| {
         let machines: Vec<_> =
-            kernels.iter().map(|kernel| scope.spawn(|| boot(kernel, guest, object))).collect();
+            kernels.iter().map(|kernel| scope.spawn(|| boot(kernel, guest, objects))).collect();
         machines.into_iter().map(ScopedJoinHandle::join).collect::<Vec<_>>()
     });
     let mut total = Outcome::default();
@@ -64,12 +64,13 @@ pub fn run(kernels: &[Kernel], guest: &Path, object: &Path) -> Result<Outcome> {
 }
 
 /// Boots a kernel with the guest as its first process.
-fn boot(kernel: &Kernel, guest: &Path, object: &Path) -> Result<End> {
+fn boot(kernel: &Kernel, guest: &Path, objects: &[Object]) -> Result<End> {
     let files = Files::of(kernel);
-    let initramfs = initramfs::pack(guest, object, kernel.veth.as_deref())?;
+    let initramfs = initramfs::pack(guest, objects, kernel.veth.as_deref())?;
     let path = &files.initramfs;
     fs::write(path, initramfs).with_context(|| format!("write {}", path.display()))?;
-    machine::boot(&kernel.image, &files, &format!("MQLB_XDP_OBJECT={}", initramfs::OBJECT), LIMIT)
+    let variables: Vec<String> = objects.iter().map(Object::assignment).collect();
+    machine::boot(&kernel.image, &files, &variables.join(" "), LIMIT)
 }
 
 /// Reads what the guest has reported, and prints what is of interest.
