@@ -11,6 +11,7 @@ extern crate std;
 pub mod budget;
 pub mod checksum;
 mod direct;
+pub mod fragments;
 #[cfg(any(test, feature = "host"))]
 pub mod host;
 pub mod icmp;

@@ -13,7 +13,10 @@ use lb_common::{
     settings::Settings,
 };
 
-use crate::packet::Ethernet;
+use crate::{
+    fragments::{Cut, Followed, FragmentKey},
+    packet::Ethernet,
+};
 
 /// Why an entry was not inserted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,6 +134,14 @@ pub trait Tables {
     fn route(&self, query: &RouteQuery) -> Route;
     /// Whether this CPU may answer one more packet with an ICMP error now, see [`crate::budget`].
     fn may_answer(&self) -> bool;
+    /// Keeps, for this CPU, what a first fragment was; `None` if there is no room for it.
+    fn keep_cut(&self, cut: Cut) -> Option<()>;
+    /// What [`Tables::keep_cut`] kept last.
+    fn kept_cut(&self) -> Option<Cut>;
+    /// Where the first fragment went.
+    fn fragment(&self, key: &FragmentKey) -> Option<Followed>;
+    /// Notes where a first fragment went, in place of the least recent one if there is no room.
+    fn note_fragment(&self, key: &FragmentKey, followed: Followed);
     /// Changes the counters of a backend.
     fn change_counters(&self, backend: u32, change: impl FnOnce(&mut BackendCounters));
 

@@ -13,8 +13,8 @@ use crate::{
 };
 
 /// IP in IP: protocol numbers of the packet inside.
-const IPV4_INSIDE: u8 = 4;
-const IPV6_INSIDE: u8 = 41;
+pub(crate) const IPV4_INSIDE: u8 = 4;
+pub(crate) const IPV6_INSIDE: u8 = 41;
 
 /// TTL or hop limit of the outer header.
 const TTL: u8 = 64;

@@ -7,6 +7,7 @@
 mod cases;
 mod direct;
 mod errors;
+mod fragments;
 mod net;
 mod script;
 mod segments;

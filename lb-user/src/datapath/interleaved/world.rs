@@ -23,6 +23,7 @@ use lb_common::{
     settings::Settings,
 };
 use lb_ebpf::{
+    fragments::{Cut, Followed, FragmentKey},
     host::World,
     tables::{InsertError, Route, RouteQuery, Tables},
 };
@@ -230,6 +231,20 @@ impl<'a> Tables for &'a Shared {
     fn may_answer(&self) -> bool {
         true
     }
+
+    fn keep_cut(&self, _: Cut) -> Option<()> {
+        None
+    }
+
+    fn kept_cut(&self) -> Option<Cut> {
+        None
+    }
+
+    fn fragment(&self, _: &FragmentKey) -> Option<Followed> {
+        None
+    }
+
+    fn note_fragment(&self, _: &FragmentKey, _: Followed) {}
 
     fn ingress(&self) -> u32 {
         Net::LOOPBACK
