@@ -65,6 +65,8 @@ verdicts! {
     IcmpToClient = "icmp_to_client", Forward;
     /// An ICMP error about no connection that is known, or that does not fit it.
     IcmpUnrelated = "icmp_unrelated", Pass;
+    /// A later fragment, forwarded to where its first one went.
+    FragmentFollowed = "fragment_followed", Forward;
     /// Neither IPv4 nor IPv6.
     NotIp = "not_ip", Pass;
     /// Neither TCP nor an ICMP error.
@@ -79,7 +81,7 @@ verdicts! {
     IpOptions = "ip_options", Pass;
     /// An IPv6 extension header before the TCP header.
     ExtensionHeader = "extension_header", Pass;
-    /// A fragment.
+    /// A fragment that follows no first one that is known.
     Fragment = "fragment", Pass;
     /// Impossible TCP flags (SYN with FIN or RST, or none at all), to a service.
     BadTcpFlags = "bad_tcp_flags", Drop;

@@ -12,6 +12,7 @@ pub mod budget;
 pub mod checksum;
 pub mod decap;
 mod direct;
+pub mod fragments;
 #[cfg(any(test, feature = "host"))]
 pub mod host;
 pub mod icmp;
@@ -38,7 +39,7 @@ use lb_common::{
 use packet::Packet;
 use parse::{ETHERNET_LEN, Segment, tcp_flags};
 use rewrite::{TcpSegment, Translate, Translation};
-use tables::{Direction, Route, RouteQuery, Tables};
+use tables::{Direction, RouteKind, RouteQuery, Tables};
 
 /// What became of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,22 +176,19 @@ pub(crate) fn send<K: Translate>(
         tos: segment.tos,
         ip_len: segment.ip_len.checked_add(header_len).ok_or(Verdict::TooBig)?,
     });
-    let (ethernet, ifindex) = match route {
-        Route::Via { on_link: false, .. } if forward.way == Way::Direct => {
+    match route.kind {
+        RouteKind::Via if !route.on_link && forward.way == Way::Direct => {
             return Err(Verdict::NotOnLink);
         }
-        Route::NoNeighbour if forward.way == Way::Direct => return Err(Verdict::NoNeighbour),
-        Route::Via { ifindex, ethernet, .. } => (Some(ethernet), ifindex),
-        Route::NoNeighbour => (None, 0),
-        Route::TooBig { mtu } => {
-            let detail = u32::from(mtu.saturating_sub(header_len));
+        RouteKind::NoNeighbour if forward.way == Way::Direct => return Err(Verdict::NoNeighbour),
+        // First, so that the addresses need not be kept: the stack is short.
+        RouteKind::Via => packet.store(0, route.ethernet).ok_or(Verdict::BadLength)?,
+        RouteKind::NoNeighbour => {}
+        RouteKind::TooBig => {
+            let detail = u32::from(route.mtu.saturating_sub(header_len));
             return Ok(Outcome { verdict: Verdict::TooBig, detail });
         }
-        Route::None => return Err(Verdict::NoRoute),
-    };
-    // First, so that it need not be kept: the stack is short.
-    if let Some(ethernet) = ethernet {
-        packet.store(0, ethernet).ok_or(Verdict::BadLength)?;
+        RouteKind::None => return Err(Verdict::NoRoute),
     }
     match forward.way {
         Way::Translated => K::translate(packet, segment, to),
@@ -203,10 +201,10 @@ pub(crate) fn send<K: Translate>(
     }
     .ok_or(Verdict::BadLength)?;
     tables.count_forwarded(forward.backend, forward.direction, u64::from(segment.ip_len));
-    let verdict = match (forward.direction, ethernet) {
-        (_, Some(_)) => forward.verdict,
-        (Direction::ToBackend, None) => Verdict::ToBackendByKernel,
-        (Direction::ToClient, None) => Verdict::ToClientByKernel,
+    let verdict = match (route.kind, forward.direction) {
+        (RouteKind::Via, _) => forward.verdict,
+        (_, Direction::ToBackend) => Verdict::ToBackendByKernel,
+        (_, Direction::ToClient) => Verdict::ToClientByKernel,
     };
-    Ok(Outcome { verdict, detail: ifindex })
+    Ok(Outcome { verdict, detail: route.ifindex })
 }

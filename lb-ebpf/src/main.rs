@@ -14,7 +14,7 @@ use aya_ebpf::{
 };
 use lb_common::verdict::{Action, Verdict};
 use lb_ebpf::{
-    Outcome, icmp,
+    Outcome, fragments, icmp,
     stages::{self, Stages},
 };
 
@@ -76,6 +76,16 @@ impl Stages for Functions {
     }
 
     #[inline(always)]
+    fn fragment(&mut self) -> Outcome {
+        outcome(fragment(self.frame.ctx.ctx))
+    }
+
+    #[inline(always)]
+    fn fragment_again(&mut self, before: Outcome) -> Outcome {
+        outcome(fragment_again(self.frame.ctx.ctx, number(before)))
+    }
+
+    #[inline(always)]
     fn too_big(&mut self, mtu: u32) -> Outcome {
         outcome(too_big(self.frame.ctx.ctx, mtu))
     }
@@ -96,6 +106,21 @@ extern "C" fn balance(ctx: *mut xdp_md) -> u64 {
 #[inline(never)]
 extern "C" fn icmp_error(ctx: *mut xdp_md) -> u64 {
     number(icmp::error(&mut Frame { ctx: XdpContext::new(ctx) }, &Kernel { ctx }))
+}
+
+/// What becomes of a fragment.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn fragment(ctx: *mut xdp_md) -> u64 {
+    number(fragments::handle(&mut Frame { ctx: XdpContext::new(ctx) }, &Kernel { ctx }))
+}
+
+/// What becomes of a first fragment after the pipeline, whose outcome is `before`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn fragment_again(ctx: *mut xdp_md, before: u64) -> u64 {
+    let mut frame = Frame { ctx: XdpContext::new(ctx) };
+    number(fragments::put_back(&mut frame, &Kernel { ctx }, outcome(before)))
 }
 
 /// What becomes of a segment of which only `mtu` bytes would fit.

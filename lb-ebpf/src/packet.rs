@@ -17,8 +17,7 @@ pub trait Packet: Sized {
 
     /// The number of bytes in the frame, at the cost of a call: unlike [`Packet::holds`], a comparison
     /// with it needs no proof that the other length is bounded, which the verifiers of Linux 6.1 and
-    /// 6.12 do
-    /// not see where bytes were swapped.
+    /// 6.12 do not see where bytes were swapped.
     fn length(&self) -> usize;
 
     /// A copy of the header at `offset`, or `None` if the frame ends before.

@@ -25,7 +25,8 @@ pub const TCP_LEN: usize = 20;
 
 /// TCP, as IP numbers protocols.
 pub const TCP: u8 = 6;
-const IPV6_FRAGMENT: u8 = 44;
+/// The fragment header of IPv6.
+pub(crate) const IPV6_FRAGMENT: u8 = 44;
 
 /// Bits of [`Segment::flags`] (RFC 9293, section 3.1).
 pub mod tcp_flags {

@@ -73,7 +73,39 @@ pub(crate) const fn hop_ipv4(segment: &Segment, change: Sum) -> (u8, Sum) {
 
 #[inline(always)]
 fn ipv4(packet: &mut impl Packet, segment: &Segment, to: &Translation) -> Option<()> {
-    let (source, destination) = (to.source.v4_word(), to.destination.v4_word());
+    let addresses = addresses_ipv4(packet, segment, to.source, to.destination)?;
+    tcp::<IPV4_LEN>(packet, segment, to, addresses)
+}
+
+#[inline(always)]
+fn ipv6(packet: &mut impl Packet, segment: &Segment, to: &Translation) -> Option<()> {
+    let addresses = addresses_ipv6(packet, segment, to.source, to.destination)?;
+    tcp::<IPV6_LEN>(packet, segment, to, addresses)
+}
+
+/// Gives a packet these addresses in its IP header, and one hop less to live; the change of the
+/// pseudo header.
+#[inline(always)]
+pub(crate) fn addresses(
+    packet: &mut impl Packet,
+    segment: &Segment,
+    source: Addr,
+    destination: Addr,
+) -> Option<Sum> {
+    match segment.version {
+        IpVersion::V4 => addresses_ipv4(packet, segment, source, destination),
+        IpVersion::V6 => addresses_ipv6(packet, segment, source, destination),
+    }
+}
+
+#[inline(always)]
+fn addresses_ipv4(
+    packet: &mut impl Packet,
+    segment: &Segment,
+    source: Addr,
+    destination: Addr,
+) -> Option<Sum> {
+    let (source, destination) = (source.v4_word(), destination.v4_word());
     let addresses = Sum::ZERO
         .replace32(segment.source.v4_word(), source)
         .replace32(segment.destination.v4_word(), destination);
@@ -82,18 +114,21 @@ fn ipv4(packet: &mut impl Packet, segment: &Segment, to: &Translation) -> Option
     packet.store(ETHERNET_LEN + 8, ttl)?;
     packet.store(ETHERNET_LEN + 10, ip_checksum.to_ne_bytes())?;
     packet.store(ETHERNET_LEN + 12, [source, destination])?;
-    tcp::<IPV4_LEN>(packet, segment, to, addresses)
+    Some(addresses)
 }
 
 #[inline(always)]
-fn ipv6(packet: &mut impl Packet, segment: &Segment, to: &Translation) -> Option<()> {
-    let addresses = Sum::ZERO
-        .replace_addr(segment.source, to.source)
-        .replace_addr(segment.destination, to.destination);
+fn addresses_ipv6(
+    packet: &mut impl Packet,
+    segment: &Segment,
+    source: Addr,
+    destination: Addr,
+) -> Option<Sum> {
     packet.store(ETHERNET_LEN + 7, segment.ttl - 1)?;
-    packet.store(ETHERNET_LEN + 8, to.source.words())?;
-    packet.store(ETHERNET_LEN + 24, to.destination.words())?;
-    tcp::<IPV6_LEN>(packet, segment, to, addresses)
+    packet.store(ETHERNET_LEN + 8, source.words())?;
+    packet.store(ETHERNET_LEN + 24, destination.words())?;
+    let change = Sum::ZERO.replace_addr(segment.source, source);
+    Some(change.replace_addr(segment.destination, destination))
 }
 
 /// Ports and checksum of the TCP header; `addresses` is the change of the pseudo header.

@@ -9,7 +9,7 @@ use lb_common::addr::Addr;
 
 use crate::{
     packet::Ethernet,
-    tables::{Route, RouteQuery},
+    tables::{Route, RouteKind, RouteQuery},
 };
 
 /// Number of answers that each CPU keeps; a power of two.
@@ -61,7 +61,8 @@ pub fn of(
         && query.ip_len <= cell.mtu
         && jiffies.wrapping_sub(cell.since) < LIFE_JIFFIES;
     if known {
-        return Route::Via {
+        return Route {
+            kind: RouteKind::Via,
             ifindex: cell.ifindex,
             ethernet: cell.ethernet,
             mtu: cell.mtu,
@@ -69,7 +70,8 @@ pub fn of(
         };
     }
     let route = ask();
-    if let Route::Via { ifindex, ethernet, mtu, on_link } = route {
+    if route.kind == RouteKind::Via {
+        let Route { ifindex, ethernet, mtu, on_link, .. } = route;
         *cell = CachedRoute {
             destination: query.destination,
             source: query.source,
@@ -94,13 +96,14 @@ mod tests {
         tos: 0,
         ip_len: 1500,
     };
-    const VIA: Route = Route::Via {
+    const VIA: Route = Route {
+        kind: RouteKind::Via,
         ifindex: 7,
         ethernet: Ethernet { destination: [1, 2, 3], source: [4, 5, 6] },
         mtu: 1500,
         on_link: true,
     };
-    const ELSEWHERE: Route = Route::NoNeighbour;
+    const ELSEWHERE: Route = Route::NO_NEIGHBOUR;
 
     fn filled() -> CachedRoute {
         let mut cell = CachedRoute::default();
@@ -135,7 +138,7 @@ mod tests {
     #[test]
     fn an_answer_that_leads_nowhere_is_not_kept() {
         let mut cell = CachedRoute::default();
-        for route in [Route::NoNeighbour, Route::TooBig { mtu: 1400 }, Route::None] {
+        for route in [Route::NO_NEIGHBOUR, Route::too_big(1400), Route::NONE] {
             assert_eq!(of(&mut cell, &QUERY, 0, || route), route);
         }
         assert_eq!(of(&mut cell, &QUERY, 0, || VIA), VIA);

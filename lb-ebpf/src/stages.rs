@@ -7,7 +7,7 @@
 
 use lb_common::verdict::{Action, Verdict};
 
-use crate::{Outcome, balance, icmp, packet::Packet, tables::Tables, tags};
+use crate::{Outcome, balance, fragments, icmp, packet::Packet, tables::Tables, tags};
 
 /// The stages, as functions that share nothing but the frame and the tables.
 pub trait Stages {
@@ -22,6 +22,10 @@ pub trait Stages {
     fn balance(&mut self) -> Outcome;
     /// Of a frame that is not TCP, [`icmp::error`].
     fn icmp_error(&mut self) -> Outcome;
+    /// Of a fragment, [`fragments::handle`].
+    fn fragment(&mut self) -> Outcome;
+    /// Of what was a fragment, with what became of it, [`fragments::put_back`].
+    fn fragment_again(&mut self, outcome: Outcome) -> Outcome;
     /// Of a segment of which so many bytes would fit, [`icmp::too_big`].
     fn too_big(&mut self, mtu: u32) -> Outcome;
 }
@@ -44,9 +48,20 @@ fn untagged(stages: &mut impl Stages) -> Outcome {
     let outcome = stages.balance();
     match outcome.verdict {
         Verdict::NotTcp => stages.icmp_error(),
+        Verdict::Fragment => fragment(stages),
         Verdict::TooBig => stages.too_big(outcome.detail),
         _ => outcome,
     }
+}
+
+#[inline(always)]
+fn fragment(stages: &mut impl Stages) -> Outcome {
+    let outcome = stages.fragment();
+    if outcome != fragments::MADE_WHOLE {
+        return outcome;
+    }
+    let outcome = stages.balance();
+    stages.fragment_again(outcome)
 }
 
 /// The way of a frame whose tags were taken off. It keeps them, and so its VLAN, only on the link
@@ -87,6 +102,14 @@ impl<P: Packet, T: Tables> Stages for InOne<'_, P, T> {
 
     fn icmp_error(&mut self) -> Outcome {
         icmp::error(self.packet, self.tables)
+    }
+
+    fn fragment(&mut self) -> Outcome {
+        fragments::handle(self.packet, self.tables)
+    }
+
+    fn fragment_again(&mut self, outcome: Outcome) -> Outcome {
+        fragments::put_back(self.packet, self.tables, outcome)
     }
 
     fn too_big(&mut self, mtu: u32) -> Outcome {

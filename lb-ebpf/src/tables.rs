@@ -13,7 +13,11 @@ use lb_common::{
     settings::Settings,
 };
 
-use crate::{mqtt::Answer, packet::Ethernet};
+use crate::{
+    fragments::{Cut, Followed, FragmentKey},
+    mqtt::Answer,
+    packet::Ethernet,
+};
 
 /// Why an entry was not inserted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,18 +67,53 @@ pub struct RouteQuery {
     pub ip_len: u16,
 }
 
-/// Where a packet goes next.
+/// Where a packet goes next. A struct with all its fields set, whatever the answer is, and no enum
+/// with payloads: see [`crate::Way`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Route {
-    /// Out of interface `ifindex`, with these Ethernet addresses, in packets of at most `mtu` bytes.
-    /// `on_link` says that the destination itself has that address, not a router before it.
-    Via { ifindex: u32, ethernet: Ethernet, mtu: u16, on_link: bool },
+pub struct Route {
+    /// Whether there is a way on.
+    pub kind: RouteKind,
+    /// The interface, of [`RouteKind::Via`].
+    pub ifindex: u32,
+    /// The Ethernet addresses, of [`RouteKind::Via`].
+    pub ethernet: Ethernet,
+    /// The largest IP packet in bytes, of [`RouteKind::Via`] and [`RouteKind::TooBig`].
+    pub mtu: u16,
+    /// Whether the destination itself has that address, not a router before it.
+    pub on_link: bool,
+}
+
+/// Whether there is a way on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RouteKind {
+    /// There is.
+    Via,
     /// The next hop's Ethernet address is not known yet: the kernel must ask for it.
     NoNeighbour,
     /// The packet is larger than the MTU of the way on.
-    TooBig { mtu: u16 },
-    /// There is no way on.
+    TooBig,
+    /// There is none.
     None,
+}
+
+impl Route {
+    /// There is no way on.
+    pub const NONE: Self = Self::without(RouteKind::None, 0);
+    /// The next hop is not known yet.
+    pub const NO_NEIGHBOUR: Self = Self::without(RouteKind::NoNeighbour, 0);
+
+    /// Packets of at most `mtu` bytes fit.
+    #[inline(always)]
+    #[must_use]
+    pub const fn too_big(mtu: u16) -> Self {
+        Self::without(RouteKind::TooBig, mtu)
+    }
+
+    #[inline(always)]
+    const fn without(kind: RouteKind, mtu: u16) -> Self {
+        let ethernet = Ethernet { destination: [0; 3], source: [0; 3] };
+        Self { kind, ifindex: 0, ethernet, mtu, on_link: false }
+    }
 }
 
 /// The tables of the data plane.
@@ -133,6 +172,14 @@ pub trait Tables {
     fn route(&self, query: &RouteQuery) -> Route;
     /// Whether this CPU may answer one more packet with an ICMP error now, see [`crate::budget`].
     fn may_answer(&self) -> bool;
+    /// Keeps, for this CPU, what a first fragment was; `None` if there is no room for it.
+    fn keep_cut(&self, cut: Cut) -> Option<()>;
+    /// What [`Tables::keep_cut`] kept last.
+    fn kept_cut(&self) -> Option<Cut>;
+    /// Where the first fragment went.
+    fn fragment(&self, key: &FragmentKey) -> Option<Followed>;
+    /// Notes where a first fragment went, in place of the least recent one if there is no room.
+    fn note_fragment(&self, key: &FragmentKey, followed: Followed);
     /// Changes the counters of a backend.
     fn change_counters(&self, backend: u32, change: impl FnOnce(&mut BackendCounters));
 

@@ -31,7 +31,7 @@ pub(crate) fn to_backend(
     }
     let forward = Forward { verdict: Verdict::IcmpToBackend, ..way(about, id, backend) };
     if service.mode == mode::IPIP {
-        into_tunnel(forward, settings, hash).ok()
+        into_tunnel(forward, settings, hash as u32).ok()
     } else {
         Some(forward)
     }

@@ -8,6 +8,7 @@ mod cases;
 pub mod decap;
 mod direct;
 mod errors;
+mod fragments;
 mod net;
 mod script;
 mod segments;

@@ -22,6 +22,7 @@ use lb_common::{
 
 use crate::{
     Outcome,
+    fragments::{Cut, Followed, FragmentKey},
     host::Bytes,
     process,
     tables::{InsertError, Route, RouteQuery, Tables},
@@ -71,6 +72,10 @@ pub struct World {
     pub missed: RefCell<BTreeSet<(u32, u32)>>,
     /// Source ports by peer.
     pub ports: RefCell<BTreeMap<u32, Rc<Vec<Port>>>>,
+    /// The first fragment under way.
+    pub cut: Cell<Option<Cut>>,
+    /// Where first fragments went.
+    pub fragments: RefCell<BTreeMap<FragmentKey, Followed>>,
     /// Counters by backend.
     pub counters: RefCell<BTreeMap<u32, BackendCounters>>,
     /// Counters by verdict.
@@ -214,9 +219,9 @@ impl Tables for World {
 
     fn route(&self, query: &RouteQuery) -> Route {
         match self.routes.get(&query.destination) {
-            Some(_) if query.ip_len > self.mtu => Route::TooBig { mtu: self.mtu },
+            Some(_) if query.ip_len > self.mtu => Route::too_big(self.mtu),
             Some(route) => *route,
-            None => Route::None,
+            None => Route::NONE,
         }
     }
 
@@ -224,6 +229,23 @@ impl Tables for World {
         let left = self.answers.get();
         self.answers.set(left.saturating_sub(1));
         left > 0
+    }
+
+    fn keep_cut(&self, cut: Cut) -> Option<()> {
+        self.cut.set(Some(cut));
+        Some(())
+    }
+
+    fn kept_cut(&self) -> Option<Cut> {
+        self.cut.get()
+    }
+
+    fn fragment(&self, key: &FragmentKey) -> Option<Followed> {
+        self.fragments.borrow().get(key).copied()
+    }
+
+    fn note_fragment(&self, key: &FragmentKey, followed: Followed) {
+        self.fragments.borrow_mut().insert(*key, followed);
     }
 
     fn change_counters(&self, backend: u32, change: impl FnOnce(&mut BackendCounters)) {

@@ -12,7 +12,7 @@ use aya_ebpf::{
 use lb_common::addr::Addr;
 use lb_ebpf::{
     packet::Ethernet,
-    tables::{Route, RouteQuery},
+    tables::{Route, RouteKind, RouteQuery},
 };
 
 /// `bpf_fib_lookup`: the kernel's own routing tables and neighbours (Linux 4.18; the MTU check
@@ -51,14 +51,14 @@ pub fn fib(ctx: *mut xdp_md, query: &RouteQuery) -> Route {
             let mtu = unsafe { lookup.__bindgen_anon_1.mtu_result };
             // In place of the destination stands the next hop.
             let on_link = next_hop(lookup, query.destination) == query.destination;
-            Route::Via { ifindex: lookup.ifindex, ethernet, mtu, on_link }
+            Route { kind: RouteKind::Via, ifindex: lookup.ifindex, ethernet, mtu, on_link }
         }
-        BPF_FIB_LKUP_RET_NO_NEIGH => Route::NoNeighbour,
+        BPF_FIB_LKUP_RET_NO_NEIGH => Route::NO_NEIGHBOUR,
         BPF_FIB_LKUP_RET_FRAG_NEEDED => {
             // SAFETY: as above.
-            Route::TooBig { mtu: unsafe { lookup.__bindgen_anon_1.mtu_result } }
+            Route::too_big(unsafe { lookup.__bindgen_anon_1.mtu_result })
         }
-        _ => Route::None,
+        _ => Route::NONE,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
-    btf_maps::{Array, ArrayOfMaps, HashMap, PerCpuArray},
+    btf_maps::{Array, ArrayOfMaps, HashMap, LruHashMap, PerCpuArray},
     macros::btf_map,
 };
 use lb_common::{
@@ -19,6 +19,7 @@ use lb_common::{
 };
 use lb_ebpf::{
     budget::Budget,
+    fragments::{self, Cut, Followed, FragmentKey},
     known::{self, KnownPeer, KnownService},
     route::{self, CachedRoute},
 };
@@ -70,6 +71,10 @@ pub static ROUTES: PerCpuArray<CachedRoute, { route::CACHED }> = PerCpuArray::ne
 pub static KNOWN_SERVICES: PerCpuArray<KnownService, { known::SERVICES }> = PerCpuArray::new();
 #[btf_map]
 pub static KNOWN_PEERS: PerCpuArray<KnownPeer, { known::PEERS }> = PerCpuArray::new();
+#[btf_map]
+pub static FRAGMENTS: LruHashMap<FragmentKey, Followed, { fragments::NOTED }> = LruHashMap::new();
+#[btf_map]
+pub static CUT: PerCpuArray<Cut, 1> = PerCpuArray::new();
 #[btf_map]
 pub static BUDGET: PerCpuArray<Budget, 1> = PerCpuArray::new();
 #[btf_map]

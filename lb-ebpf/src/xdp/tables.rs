@@ -15,6 +15,7 @@ use lb_common::{
     ticks,
 };
 use lb_ebpf::{
+    fragments::{Cut, Followed, FragmentKey},
     known, route,
     tables::{InsertError, Route, RouteQuery, Tables},
 };
@@ -22,9 +23,9 @@ use lb_ebpf::{
 use super::{
     fib::fib,
     maps::{
-        BACKEND_COUNTERS, BACKENDS, BUDGET, CLOCK, FLOWS, GENERATION, KNOWN_PEERS, KNOWN_SERVICES,
-        LEARNED, MISSED, PEERS, PENDING, PORTS, RINGS, ROUTES, SERVICE_BY_ID, SERVICES, SETTINGS,
-        SOURCES,
+        BACKEND_COUNTERS, BACKENDS, BUDGET, CLOCK, CUT, FLOWS, FRAGMENTS, GENERATION, KNOWN_PEERS,
+        KNOWN_SERVICES, LEARNED, MISSED, PEERS, PENDING, PORTS, RINGS, ROUTES, SERVICE_BY_ID,
+        SERVICES, SETTINGS, SOURCES,
     },
 };
 
@@ -187,6 +188,33 @@ impl Tables for Kernel {
         let Some(budget) = BUDGET.get_ptr_mut(0) else { return false };
         // SAFETY: as in `crate::count`; the helper takes nothing and returns an integer.
         unsafe { (*budget).take(bpf_jiffies64()) }
+    }
+
+    #[inline(always)]
+    fn keep_cut(&self, cut: Cut) -> Option<()> {
+        let kept = CUT.get_ptr_mut(0)?;
+        // SAFETY: as in `crate::count`.
+        unsafe { *kept = cut };
+        Some(())
+    }
+
+    #[inline(always)]
+    fn kept_cut(&self) -> Option<Cut> {
+        // SAFETY: as in `crate::count`.
+        CUT.get_ptr(0).map(|kept| unsafe { *kept })
+    }
+
+    #[inline(always)]
+    fn fragment(&self, key: &FragmentKey) -> Option<Followed> {
+        // SAFETY: what is found is copied out at once. If another CPU puts a fragment in its place at
+        // this moment, a fragment may go astray, as any may that is sent without encryption.
+        unsafe { FRAGMENTS.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn note_fragment(&self, key: &FragmentKey, followed: Followed) {
+        // It fails where the table's lock is held; then the later fragments follow nothing.
+        let _ = FRAGMENTS.insert(key, followed, 0);
     }
 
     #[inline(always)]

@@ -19,7 +19,7 @@ use crate::{
     budget::ANSWERS,
     host::{Frame, World},
     packet::Ethernet,
-    tables::Route,
+    tables::{Route, RouteKind},
 };
 
 /// Ethernet address of the balancer's interface, in golden routes.
@@ -225,10 +225,9 @@ impl Net {
         let source = self.source().0.into();
         world.peers.insert(PeerKey { broker, source, port, pad: [0; 6] }, first_peer);
         if address == self.silent().0 {
-            world.routes.insert(broker, Route::NoNeighbour);
+            world.routes.insert(broker, Route::NO_NEIGHBOUR);
         } else if address == self.distant().0 {
-            let Route::Via { ifindex, ethernet, mtu, .. } = route(GATEWAY_MAC) else { return };
-            world.routes.insert(broker, Route::Via { ifindex, ethernet, mtu, on_link: false });
+            world.routes.insert(broker, Route { on_link: false, ..route(GATEWAY_MAC) });
         } else if address != self.unreachable().0 {
             world.routes.insert(broker, route(broker_mac(id as u8)));
         }
@@ -245,7 +244,8 @@ fn route(destination: [u8; 6]) -> Route {
     let words = |mac: [u8; 6]| {
         [[mac[0], mac[1]], [mac[2], mac[3]], [mac[4], mac[5]]].map(u16::from_ne_bytes)
     };
-    Route::Via {
+    Route {
+        kind: RouteKind::Via,
         ifindex: Net::INTERFACE,
         ethernet: Ethernet { destination: words(destination), source: words(OUR_MAC) },
         mtu: 1500,

@@ -39,7 +39,12 @@ struct Mix {
 
 /// A segment as it leaves for broker 1, in a tunnel of its own family.
 pub(super) fn to_broker(net: Net, frame: &Frame) -> Bytes {
-    Mix { clients: net, brokers: net }.to_broker(frame, 1)
+    between(net, net, frame)
+}
+
+/// A segment as it leaves for broker 1 of another family, or of the same.
+pub(super) fn between(clients: Net, brokers: Net, frame: &Frame) -> Bytes {
+    Mix { clients, brokers }.to_broker(frame, 1)
 }
 
 /// The packet of `error` as it leaves for broker 1, in the tunnel that `frame` would leave in.

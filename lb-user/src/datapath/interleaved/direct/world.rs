@@ -20,9 +20,10 @@ use lb_common::{
     settings::Settings,
 };
 use lb_ebpf::{
+    fragments::{Cut, Followed, FragmentKey},
     host::golden::{Family, Net},
     packet::Ethernet,
-    tables::{InsertError, Route, RouteQuery, Tables},
+    tables::{InsertError, Route, RouteKind, RouteQuery, Tables},
 };
 
 use super::super::{
@@ -191,6 +192,20 @@ impl Tables for &Shared {
     type FlowRef = FlowRef;
     type PortRef = &'static Port;
 
+    fn keep_cut(&self, _: Cut) -> Option<()> {
+        None
+    }
+
+    fn kept_cut(&self) -> Option<Cut> {
+        None
+    }
+
+    fn fragment(&self, _: &FragmentKey) -> Option<Followed> {
+        None
+    }
+
+    fn note_fragment(&self, _: &FragmentKey, _: Followed) {}
+
     fn may_answer(&self) -> bool {
         true
     }
@@ -280,7 +295,7 @@ impl Tables for &Shared {
         let destination = [[2, 0], [octets[12], octets[13]], [octets[14], octets[15]]];
         let ethernet =
             Ethernet { destination: destination.map(u16::from_ne_bytes), source: [0; 3] };
-        Route::Via { ifindex: 7, ethernet, mtu: 1500, on_link: true }
+        Route { kind: RouteKind::Via, ifindex: 7, ethernet, mtu: 1500, on_link: true }
     }
 
     fn change_counters(&self, _: u32, _: impl FnOnce(&mut BackendCounters)) {}

@@ -22,6 +22,7 @@ use lb_common::{
     settings::Settings,
 };
 use lb_ebpf::{
+    fragments::{Cut, Followed, FragmentKey},
     host::{World, golden::Net},
     tables::{InsertError, Route, RouteQuery, Tables},
 };
@@ -191,6 +192,20 @@ impl<'a> Tables for &'a Shared {
         true
     }
 
+    fn keep_cut(&self, _: Cut) -> Option<()> {
+        None
+    }
+
+    fn kept_cut(&self) -> Option<Cut> {
+        None
+    }
+
+    fn fragment(&self, _: &FragmentKey) -> Option<Followed> {
+        None
+    }
+
+    fn note_fragment(&self, _: &FragmentKey, _: Followed) {}
+
     fn ingress(&self) -> u32 {
         Net::LOOPBACK
     }
@@ -270,7 +285,7 @@ impl<'a> Tables for &'a Shared {
     }
 
     fn route(&self, query: &RouteQuery) -> Route {
-        self.routes.get(&query.destination).copied().unwrap_or(Route::None)
+        self.routes.get(&query.destination).copied().unwrap_or(Route::NONE)
     }
 
     fn change_counters(&self, _: u32, _: impl FnOnce(&mut BackendCounters)) {}
