@@ -3,9 +3,8 @@
 use std::net::SocketAddr;
 
 use lb_common::{
-    addr::Addr,
     backend::backend_flags::{ACCEPT, FORWARD},
-    flow::{FlowKey, flow_hash},
+    flow::FlowKey,
     ring::{NO_BACKEND, slot_of},
     service::service_flags::RESET_WITHOUT_BACKEND,
 };
@@ -52,7 +51,7 @@ impl Controller {
             self.settle(&mut answer, flow.backend());
         }
         if let Some(spec) = tables.rings.get(&entry.id) {
-            self.explain_slot(&mut answer, configured, spec, entry.flags);
+            self.explain_slot(&mut answer, configured, spec, entry);
         }
         Ok(answer)
     }
@@ -62,18 +61,20 @@ impl Controller {
         answer: &mut Explanation,
         service: &Service,
         spec: &RingSpec,
-        flags: u8,
+        entry: &lb_common::service::Service,
     ) {
-        let Explanation { client, vip, .. } = *answer;
+        let client = answer.client;
         let tracked = answer.flow.is_some() || answer.pending_backend.is_some();
-        let [from, to] = [client, vip].map(|address| Addr::from(address.ip()));
-        let ports = [client, vip].map(|address| address.port().to_be_bytes());
-        let slot = slot_of(flow_hash(spec.seed, from, ports[0], to, ports[1]));
+        let (address, port) = (client.ip().into(), client.port().to_be_bytes());
+        let slot = slot_of(entry.flow_hash(spec.seed, address, port));
         let owner = ring::build(&spec.members, spec.seed)[slot as usize].current();
         answer.slot = Some(slot);
         if owner == NO_BACKEND {
-            let refusal =
-                if flags & RESET_WITHOUT_BACKEND != 0 { "answered with RST" } else { "dropped" };
+            let refusal = if entry.flags & RESET_WITHOUT_BACKEND != 0 {
+                "answered with RST"
+            } else {
+                "dropped"
+            };
             answer.because(format!(
                 "no backend of {} takes new connections: they are {refusal}",
                 service.name

@@ -24,7 +24,7 @@ pub use health::{
 pub use name::{InvalidName, Name};
 pub use ports::{PortRange, overlaps};
 pub use secret::Secret;
-pub use service::{AllDown, Backend, Mode, Refusal, Service, Weight};
+pub use service::{Affinity, AllDown, Backend, Mode, Refusal, Service, Weight};
 
 /// A whole configuration.
 #[derive(Clone, Debug, PartialEq, Serialize)]
