@@ -13,6 +13,7 @@
 compile_error!("mqlb supports little-endian machines only: shared words are read by both planes");
 
 pub mod addr;
+pub mod affinity;
 pub mod atomic;
 pub mod backend;
 pub mod counters;

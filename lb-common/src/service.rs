@@ -1,6 +1,6 @@
 //! Services: what a client connects to.
 
-use crate::{addr::Addr, shared_type};
+use crate::{addr::Addr, affinity::Affinity, flow::flow_hash, hash::Seed, shared_type};
 
 /// The address, port and protocol that clients connect to.
 #[repr(C)]
@@ -43,9 +43,22 @@ pub struct Service {
     pub flags: u8,
     /// Always zero.
     pub pad: [u8; 6],
+    /// Which of its clients share a slot.
+    pub affinity: Affinity,
 }
 
-shared_type!(Service, 40);
+shared_type!(Service, 64);
+
+impl Service {
+    /// The hash that chooses the slot of a client: every balancer with the same `seed` computes the
+    /// same.
+    #[inline(always)]
+    #[must_use]
+    pub fn flow_hash(&self, seed: Seed, client: Addr, port: [u8; 2]) -> u64 {
+        let (client, port) = self.affinity.chooses(client, port);
+        flow_hash(seed, client, port, self.key.vip, self.key.port)
+    }
+}
 
 /// Forwarding modes, values of [`Service::mode`].
 pub mod mode {

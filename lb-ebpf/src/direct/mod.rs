@@ -12,7 +12,7 @@ pub(crate) use errors::to_backend as error_to_backend;
 
 use lb_common::{
     backend::{Backend, backend_flags},
-    flow::{Flow, FlowKey, flow_hash},
+    flow::{Flow, FlowKey},
     hash::Seed,
     ring::{NO_BACKEND, Slot, slot_flags, slot_of},
     service::{Service, mode},
@@ -60,13 +60,8 @@ pub(crate) fn to_backend<T: Tables>(
 
 #[inline(always)]
 fn hash(segment: &Segment, settings: &Settings, service: &Service) -> u64 {
-    flow_hash(
-        Seed(settings.seed0, settings.seed1),
-        segment.source,
-        segment.source_port,
-        service.key.vip,
-        service.key.port,
-    )
+    let seed = Seed(settings.seed0, settings.seed1);
+    service.flow_hash(seed, segment.source, segment.source_port)
 }
 
 #[inline(always)]

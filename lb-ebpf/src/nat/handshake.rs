@@ -5,7 +5,7 @@
 
 use lb_common::{
     backend::backend_flags,
-    flow::{Flow, FlowCell, FlowKey, flow_flags, flow_hash},
+    flow::{Flow, FlowCell, FlowKey, flow_flags},
     hash::Seed,
     port::{Owner, Port, port_flags},
     ring::{NO_BACKEND, slot_of},
@@ -188,11 +188,6 @@ fn promote(
 
 #[inline(always)]
 fn hash(settings: &Settings, service: &Service, segment: &Segment) -> u64 {
-    flow_hash(
-        Seed(settings.seed0, settings.seed1),
-        segment.source,
-        segment.source_port,
-        service.key.vip,
-        service.key.port,
-    )
+    let seed = Seed(settings.seed0, settings.seed1);
+    service.flow_hash(seed, segment.source, segment.source_port)
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::model::{
-    AllDown, Guard, Limits, LogFormat, LogLevel, LogSettings, Mode, MqttVersion, PortRange,
-    Refusal, StatusRange, Timeouts, Weight, XdpMode,
+    Affinity, AllDown, Guard, Limits, LogFormat, LogLevel, LogSettings, Mode, MqttVersion,
+    PortRange, Refusal, StatusRange, Timeouts, Weight, XdpMode,
 };
 
 const fn seconds(seconds: u64) -> Duration {
@@ -51,6 +51,9 @@ pub const LOG: LogSettings = LogSettings { level: LogLevel::Info, format: LogFor
 
 /// `services[].mode`
 pub const MODE: Mode = Mode::Nat;
+
+/// `services[].affinity`
+pub const AFFINITY: Affinity = Affinity::Connection;
 
 /// `services[].idle_timeout`: more than 1.5 times the largest Keep Alive of MQTT, 65,535 s.
 pub const IDLE_TIMEOUT: Duration = seconds(28 * 3600);

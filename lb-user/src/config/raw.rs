@@ -51,6 +51,7 @@ mapping! {
         vip: Text,
         port: Text,
         mode: Text,
+        affinity: Text,
         idle_timeout: Text,
         no_backend: Text,
         unknown_flow: Text,

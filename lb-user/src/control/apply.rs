@@ -159,6 +159,7 @@ mod tests {
             idle_ticks: 1,
             mode: 0,
             flags: 0,
+            affinity: lb_common::affinity::Affinity::CONNECTION,
             checked: false,
             all_down: crate::config::model::AllDown::Refuse,
             together_ticks: 0,

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use lb_common::{
     addr::Addr,
+    affinity::Affinity,
     backend::Backend,
     hash::Seed,
     service::{ServiceKey, mode, service_flags},
@@ -13,7 +14,7 @@ use lb_common::{
 };
 
 use super::overlay::Overlay;
-use crate::config::model::{AllDown, Config, Guard, Mode, Name, Prefix, Refusal, Service};
+use crate::config::model::{self, AllDown, Config, Guard, Mode, Name, Prefix, Refusal, Service};
 
 /// The address and port of a broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -70,6 +71,8 @@ pub struct DesiredService {
     pub mode: u8,
     /// See [`lb_common::service::Service`].
     pub flags: u8,
+    /// See [`lb_common::service::Service`].
+    pub affinity: Affinity,
     /// Whether its backends are checked; if not, they are all up.
     pub checked: bool,
     /// What happens while all backends are down.
@@ -163,6 +166,7 @@ impl DesiredService {
                     Guard::Mqtt => service_flags::ONLY_MQTT,
                     Guard::Tls => service_flags::ONLY_TLS,
                 },
+            affinity: affinity(service),
             checked: service.health.is_some(),
             all_down: service.all_down,
             together_ticks: together,
@@ -183,4 +187,13 @@ fn tunnel_source(prefix: Option<Prefix>) -> TunnelSource {
 #[must_use]
 pub fn service_key(address: SocketAddr) -> ServiceKey {
     ServiceKey::tcp(address.ip().into(), address.port().to_be_bytes())
+}
+
+fn affinity(service: &Service) -> Affinity {
+    let family_bits = if service.vip.is_ipv4() { 32 } else { 128 };
+    match service.affinity {
+        model::Affinity::Connection => Affinity::CONNECTION,
+        model::Affinity::Client => Affinity::client(128),
+        model::Affinity::Prefix(bits) => Affinity::client(128 - family_bits + bits),
+    }
 }

@@ -3,10 +3,10 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use lb_common::{
-    addr::Addr,
-    flow::{FlowKey, flow_hash},
+    flow::FlowKey,
     hash::Seed,
     ring::{Slot, slot_of},
+    service::Service,
 };
 
 use super::tables::Tables;
@@ -18,8 +18,7 @@ pub struct DirectRings(BTreeMap<u32, DirectRing>);
 
 #[derive(Clone, Debug)]
 struct DirectRing {
-    vip: Addr,
-    port: [u8; 2],
+    service: Service,
     seed: Seed,
     slots: Arc<Slots>,
 }
@@ -31,7 +30,7 @@ impl DirectRings {
         let seed = tables.settings.map_or(Seed(0, 0), |s| Seed(s.seed0, s.seed1));
         let rings = tables.services.values().filter_map(|service| {
             let slots = tables.rings.get(&service.id)?.slots.clone()?;
-            let ring = DirectRing { vip: service.key.vip, port: service.key.port, seed, slots };
+            let ring = DirectRing { service: *service, seed, slots };
             Some((service.id, ring))
         });
         Self(rings.collect())
@@ -41,7 +40,7 @@ impl DirectRings {
     #[must_use]
     pub fn place(&self, key: &FlowKey) -> Option<(u32, Slot)> {
         let ring = self.0.get(&key.service)?;
-        let number = slot_of(flow_hash(ring.seed, key.client, key.port, ring.vip, ring.port));
+        let number = slot_of(ring.service.flow_hash(ring.seed, key.client, key.port));
         Some((number, *ring.slots.ring().get(number as usize)?))
     }
 }

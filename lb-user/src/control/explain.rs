@@ -3,9 +3,8 @@
 use std::net::SocketAddr;
 
 use lb_common::{
-    addr::Addr,
     backend::backend_flags::{ACCEPT, FORWARD},
-    flow::{Flow, FlowKey, flow_hash},
+    flow::{Flow, FlowKey},
     ring::{NO_BACKEND, Slot, slot_flags::LOOKUP, slot_of},
     service::mode::is_direct,
 };
@@ -15,7 +14,6 @@ use super::{
     desired::{Endpoint, service_key},
     error::ChangeError,
     report::Explanation,
-    tables::RingSpec,
 };
 use crate::config::model::{Refusal, Service};
 
@@ -39,7 +37,7 @@ impl Controller {
         }
         let key = FlowKey::new(client.ip().into(), client.port().to_be_bytes(), entry.id);
         let Some(spec) = tables.rings.get(&entry.id) else { return Ok(answer) };
-        let number = slot_number(spec, client, vip);
+        let number = slot_of(entry.flow_hash(spec.seed, key.client, key.port));
         answer.slot = Some(number);
         let slot = spec.ring()[number as usize];
         if is_direct(entry.mode) {
@@ -153,12 +151,6 @@ impl Controller {
         answer.backend = Some(self.name_of(id));
         answer.broker = Some(Endpoint::of(entry).into());
     }
-}
-
-fn slot_number(spec: &RingSpec, client: SocketAddr, vip: SocketAddr) -> u32 {
-    let [from, to] = [client, vip].map(|address| Addr::from(address.ip()));
-    let ports = [client, vip].map(|address| address.port().to_be_bytes());
-    slot_of(flow_hash(spec.seed, from, ports[0], to, ports[1]))
 }
 
 impl Explanation {

@@ -16,6 +16,7 @@ use super::{
     members::{self, Health, Standing},
     tables::{Broker, RingSpec, Tables},
 };
+use crate::config::model::Name;
 use crate::ring::{self, Member, transition::Slots};
 
 /// Why the tables cannot hold what is asked for.
@@ -44,6 +45,12 @@ pub enum LayoutError {
     /// The key of the flow hash was changed.
     #[error("seed cannot change while a service's brokers answer directly")]
     SeedChanged,
+    /// Which clients share a slot was changed.
+    #[error("affinity of {service} cannot change while its brokers answer directly")]
+    AffinityChanged {
+        /// The service.
+        service: Name,
+    },
     /// Source addresses were removed or reordered.
     #[error("nat.addresses cannot lose {0}, or move it in the list, while connections use it")]
     SourceMoved(std::net::IpAddr),
@@ -64,6 +71,10 @@ impl LayoutError {
             Self::SeedChanged => {
                 "put it back: with another one, connections that nobody tracks would go to other \
                  brokers; or `mqlb detach` (this ends all connections) and start again"
+            }
+            Self::AffinityChanged { .. } => {
+                "put it back: with another one, connections that nobody tracks would go to other \
+                 brokers; or remove the service and add it again (this ends its connections)"
             }
             Self::SourceMoved(_) => {
                 "append new addresses after those of their family (an IPv4 address only while \
@@ -231,6 +242,9 @@ fn service_id(
     // Flows of one way of forwarding make no sense to the other: then it is another service.
     let same = |known: &&Service| is_direct(known.mode) == is_direct(service.mode);
     let id = if let Some(known) = old.services.get(&service.key).filter(same) {
+        if is_direct(known.mode) && known.affinity != service.affinity {
+            return Err(LayoutError::AffinityChanged { service: service.name.clone() });
+        }
         known.id
     } else {
         // The flows of a service that was removed may still be there until its backends are gone.
@@ -241,8 +255,8 @@ fn service_id(
         free(|id| taken.contains(&id), 0..limit, &mut new.next.service)
             .ok_or(LayoutError::TooManyServices { limit })?
     };
-    let DesiredService { key, idle_ticks, mode, flags, .. } = *service;
-    new.services.insert(key, Service { key, id, idle_ticks, mode, flags, pad: [0; 6] });
+    let DesiredService { key, idle_ticks, mode, flags, affinity, .. } = *service;
+    new.services.insert(key, Service { key, id, idle_ticks, mode, flags, pad: [0; 6], affinity });
     Ok(id)
 }
 

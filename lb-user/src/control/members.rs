@@ -95,7 +95,7 @@ pub fn accepting<'a>(
 
 #[cfg(test)]
 mod tests {
-    use lb_common::{addr::Addr, service::ServiceKey};
+    use lb_common::{addr::Addr, affinity::Affinity, service::ServiceKey};
 
     use super::{super::desired::Endpoint, *};
 
@@ -112,6 +112,7 @@ mod tests {
             idle_ticks: 1,
             mode: 0,
             flags: 0,
+            affinity: Affinity::CONNECTION,
             checked: true,
             all_down,
             together_ticks: 7,

@@ -6,6 +6,7 @@ use std::{
 };
 
 use lb_common::{
+    affinity::Affinity,
     backend::{
         Backend,
         backend_flags::{DIRECT, FORWARD, PRESENT},
@@ -62,6 +63,10 @@ struct ServiceRecord {
     address: SocketAddr,
     /// Whether its brokers answer directly.
     direct: bool,
+    /// How many bits of a client's address, of 128, choose its slot; all of a connection's ends if
+    /// there is none.
+    #[serde(default)]
+    client_bits: Option<u8>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,7 +111,9 @@ impl TablesRecord {
         let service = |service: &Service| {
             let port = u16::from_be_bytes(service.key.port);
             let address = SocketAddr::new(service.key.vip.into(), port);
-            (service.id, ServiceRecord { address, direct: mode::is_direct(service.mode) })
+            let direct = mode::is_direct(service.mode);
+            let client_bits = service.affinity.client_bits();
+            (service.id, ServiceRecord { address, direct, client_bits })
         };
         Self {
             first_port: settings.first_port,
@@ -143,11 +150,13 @@ impl TablesRecord {
                 ..Settings::default()
             });
         }
-        for (id, ServiceRecord { address, direct }) in &self.services {
+        for (id, ServiceRecord { address, direct, client_bits }) in &self.services {
             let key = service_key(*address);
             // Which of the direct ones does not matter: it is written again.
             let mode = if *direct { mode::DSR } else { mode::NAT };
-            let service = Service { key, id: *id, idle_ticks: 0, mode, flags: 0, pad: [0; 6] };
+            let affinity = client_bits.map_or(Affinity::CONNECTION, Affinity::client);
+            let (id, pad) = (*id, [0; 6]);
+            let service = Service { key, id, idle_ticks: 0, mode, flags: 0, pad, affinity };
             tables.services.insert(key, service);
         }
         for (broker, first_peer) in &self.brokers {

@@ -8,6 +8,7 @@ use std::{
 
 use lb_common::{
     addr::Addr,
+    affinity::Affinity,
     backend::{Backend, PeerKey, Source, backend_flags},
     ring::Slot,
     service::{Service, ServiceKey, mode, service_flags},
@@ -177,6 +178,7 @@ impl Net {
                     mode: mode::NAT,
                     flags: service_flags::RESET_WITHOUT_BACKEND | service_flags::RESET_UNKNOWN_FLOW,
                     pad: [0; 6],
+                    affinity: Affinity::CONNECTION,
                 },
             )]),
             rings: BTreeMap::from([(Self::SERVICE, Slot::stable(1))]),

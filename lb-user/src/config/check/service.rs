@@ -13,7 +13,7 @@ use super::{
 use crate::config::{
     defaults,
     fault::Fault,
-    model::{AllDown, Guard, Mode, Name, Refusal, Service},
+    model::{Affinity, AllDown, Guard, Mode, Name, Refusal, Service},
     raw,
     rules::{self, Role, Surroundings},
     value,
@@ -40,6 +40,9 @@ pub fn service(
     let port = at.required("port", raw.port.as_ref(), port_hint, value::port);
     let mode = at.defaulted("mode", raw.mode.as_ref(), defaults::MODE, |text| {
         value::choice(text, &[("nat", Mode::Nat), ("dsr", Mode::Dsr), ("ipip", Mode::Ipip)])
+    });
+    let affinity = at.defaulted("affinity", raw.affinity.as_ref(), defaults::AFFINITY, |text| {
+        affinity(text, vip.ok())
     });
     let idle =
         at.defaulted("idle_timeout", raw.idle_timeout.as_ref(), defaults::IDLE_TIMEOUT, |text| {
@@ -81,6 +84,7 @@ pub fn service(
         vip: vip?,
         port: port?,
         mode: mode?,
+        affinity: affinity?,
         idle_timeout: idle?,
         no_backend: no_backend?,
         unknown_flow: unknown_flow?,
@@ -96,6 +100,22 @@ pub fn service(
 fn usable_vip(text: &str) -> Result<IpAddr, Fault> {
     let vip = value::address(text)?;
     rules::usable(vip, Role::Vip).map(|()| vip)
+}
+
+/// The prefix is one of clients' addresses, which are of the VIP's family.
+fn affinity(text: &str, vip: Option<IpAddr>) -> Result<Affinity, Fault> {
+    let Some(bits) = text.strip_prefix("client/") else {
+        let known = [("connection", Affinity::Connection), ("client", Affinity::Client)];
+        return value::choice(text, &known);
+    };
+    let longest = if vip.is_some_and(|vip| vip.is_ipv4()) { 32 } else { 128 };
+    match bits.parse() {
+        Ok(bits) if (1..=longest).contains(&bits) => Ok(Affinity::Prefix(bits)),
+        _ => Err(Fault::new(
+            format!("{bits:?} is not the length of a prefix of the clients' addresses"),
+            format!("write a number from 1 to {longest}, as in client/24"),
+        )),
+    }
 }
 
 fn refusal(text: &str) -> Result<Refusal, Fault> {

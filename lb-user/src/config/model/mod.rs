@@ -26,7 +26,7 @@ pub use name::{InvalidName, Name};
 pub use ports::{PortRange, overlaps};
 pub use prefix::{InvalidPrefix, Prefix};
 pub use secret::Secret;
-pub use service::{AllDown, Backend, Guard, Mode, Refusal, Service, Weight};
+pub use service::{Affinity, AllDown, Backend, Guard, Mode, Refusal, Service, Weight};
 
 /// A whole configuration.
 #[derive(Clone, Debug, PartialEq, Serialize)]

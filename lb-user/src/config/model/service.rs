@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::{HealthCheck, Name, duration};
 
@@ -21,6 +21,8 @@ pub struct Service {
     pub port: u16,
     /// How packets reach the backends.
     pub mode: Mode,
+    /// Which connections go to the same backend.
+    pub affinity: Affinity,
     /// Time without a packet after which a connection may be forgotten; not zero.
     #[serde(serialize_with = "duration::serialize")]
     pub idle_timeout: Duration,
@@ -155,6 +157,33 @@ impl Mode {
     #[must_use]
     pub const fn is_direct(self) -> bool {
         !matches!(self, Self::Nat)
+    }
+}
+
+/// Which connections of a service go to the same backend, as long as its backends stay the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Affinity {
+    /// Each for itself.
+    Connection,
+    /// Those of one client address.
+    Client,
+    /// Those of clients whose addresses share so many bits: 1 to what the VIP's family has.
+    Prefix(u8),
+}
+
+impl fmt::Display for Affinity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connection => f.write_str("connection"),
+            Self::Client => f.write_str("client"),
+            Self::Prefix(bits) => write!(f, "client/{bits}"),
+        }
+    }
+}
+
+impl Serialize for Affinity {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 

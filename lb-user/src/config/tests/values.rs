@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::text_of;
 use crate::config::{
     ConfigError, check_files,
-    model::{Config, Password, Probe, StatusRange},
+    model::{Affinity, Config, Password, Probe, StatusRange},
     parse, render_error,
 };
 
@@ -138,4 +138,24 @@ fn files_that_cannot_be_read_are_found_before_they_are_needed() {
     let exists = env!("CARGO_MANIFEST_DIR").to_owned() + "/Cargo.toml";
     let config = with_health(&format!("{{ type: http, port: 80, tls: {{ ca_file: {exists} }} }}"));
     assert!(check_files(&config).is_ok());
+}
+
+#[test]
+fn affinity_is_to_a_connection_a_client_or_a_prefix_of_the_vips_family() {
+    let affinity = |text: &str| {
+        let config = with_service_lines(&format!("    affinity: {text}"));
+        config.map(|config| config.services[0].affinity)
+    };
+    assert_eq!(affinity("connection").unwrap(), Affinity::Connection);
+    assert_eq!(affinity("client").unwrap(), Affinity::Client);
+    assert_eq!(affinity("client/24").unwrap(), Affinity::Prefix(24));
+    for wrong in ["client/33", "client/0", "client/", "client/x", "port"] {
+        assert!(affinity(wrong).is_err(), "{wrong}");
+    }
+    let text = text_of("configs/minimal.yaml");
+    let v6 = text.replace("10.0.0.2", "fd00::2").replace("192.0.2.10", "\"2001:db8::1\"");
+    let v6 = v6
+        .replace("10.0.1.", "fd01::")
+        .replace("    port: 1883\n", "    port: 1883\n    affinity: client/56\n");
+    assert_eq!(parse(&v6).unwrap().services[0].affinity, Affinity::Prefix(56));
 }

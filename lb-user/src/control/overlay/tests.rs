@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::config::model::{AllDown, Mode, Refusal};
+use crate::config::model::{Affinity, AllDown, Mode, Refusal};
 
 fn backend(number: u8) -> Backend {
     Backend {
@@ -18,6 +18,7 @@ fn service() -> Service {
         vip: [192, 0, 2, 1].into(),
         port: 1883,
         mode: Mode::Nat,
+        affinity: Affinity::Connection,
         idle_timeout: Duration::from_secs(1),
         guard: crate::config::model::Guard::Off,
         dead_after: None,

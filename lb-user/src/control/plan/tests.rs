@@ -2,9 +2,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lb_common::{
     addr::Addr,
+    affinity::Affinity,
     backend::backend_flags::ACCEPT,
     flow::{Flow, FlowKey},
-    service::ServiceKey,
+    service::{ServiceKey, mode},
     settings::Settings,
 };
 use proptest::prelude::*;
@@ -63,6 +64,7 @@ impl World {
             idle_ticks: 100,
             mode: 0,
             flags: 0,
+            affinity: Affinity::CONNECTION,
             checked: true,
             all_down: if self.refuse { AllDown::Refuse } else { AllDown::LastKnownGood },
             together_ticks: 5,
@@ -341,4 +343,21 @@ fn source_ports_and_addresses_in_use_stay() {
     assert!(matches!(refused, Err(layout::LayoutError::SourceMoved(_))));
     desired.sources.rotate_left(1);
     assert!(layout::tables(&balancer.tables, &desired, &balancer.health, 0).is_ok());
+}
+
+#[test]
+fn affinity_changes_only_where_every_connection_is_remembered() {
+    let world = one_service(&[(1, 1, false)]);
+    for (mode, may_change) in [(mode::NAT, true), (mode::DSR, false)] {
+        let with = |affinity| {
+            let mut desired = world.desired();
+            desired.services.iter_mut().for_each(|s| (s.mode, s.affinity) = (mode, affinity));
+            desired
+        };
+        let (health, connection) = (Health::default(), with(Affinity::CONNECTION));
+        let before = layout::tables(&Tables::default(), &connection, &health, 0).unwrap();
+        let after = layout::tables(&before, &with(Affinity::client(128)), &health, 0);
+        assert_eq!(after.is_ok(), may_change, "{after:?}");
+        assert!(layout::tables(&before, &connection, &health, 0).is_ok());
+    }
 }

@@ -1,5 +1,6 @@
 use lb_common::{
     addr::Addr,
+    affinity::Affinity,
     backend::{
         Backend,
         backend_flags::{FORWARD, PRESENT},
@@ -30,7 +31,8 @@ fn tables() -> (Tables, Health) {
     };
     tables.next.backend = 9;
     let key = ServiceKey::tcp(Addr::v4([192, 0, 2, 1]), 1883u16.to_be_bytes());
-    let service = Service { key, id: 4, idle_ticks: 0, mode: 0, flags: 0, pad: [0; 6] };
+    let affinity = Affinity::client(120);
+    let service = Service { key, id: 4, idle_ticks: 0, mode: 0, flags: 0, pad: [0; 6], affinity };
     tables.services.insert(key, service);
     let broker = Endpoint { address: Addr::v4([10, 0, 1, 1]), port: 1883 };
     for (id, flags) in [(7, PRESENT | FORWARD), (8, PRESENT)] {

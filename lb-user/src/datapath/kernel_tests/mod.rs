@@ -15,6 +15,7 @@ use std::{
 
 use lb_common::{
     addr::Addr,
+    affinity::Affinity,
     backend::{Backend, PeerKey, Source, backend_flags},
     flow::{Flow, FlowKey, flow_flags},
     port::{Owner, port_flags},
@@ -138,6 +139,7 @@ const SERVICE: Service = Service {
     mode: 0,
     flags: 0,
     pad: [0; 6],
+    affinity: Affinity::CONNECTION,
 };
 
 fn ring() -> Box<Ring> {
