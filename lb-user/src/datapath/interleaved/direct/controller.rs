@@ -93,17 +93,7 @@ impl<'a> Controller<'a> {
             !given_up && forwards(&backends, id)
         };
         let slots = self.slots.lead_to(&owners.map(Slot::stable), stays, now);
-        let gone: Vec<u16> = self
-            .tables
-            .backends
-            .iter()
-            .filter_map(|(id, backend)| {
-                let goes = backend.flags & FORWARD != 0 && !forwards(&backends, *id);
-                goes.then(|| arrival(backend))
-            })
-            .collect();
-        let failing = failing.filter(|_| gone.is_empty());
-        self.shared.events.gone.lock().unwrap().extend(gone);
+        let failing = failing.filter(|_| self.gone(&backends).is_empty());
         if self.make_or_restore(backends, &slots, failing) {
             self.clean();
         }
@@ -117,17 +107,32 @@ impl<'a> Controller<'a> {
         failing: Option<usize>,
     ) -> bool {
         let before = (self.tables.backends.clone(), self.slots.clone());
+        self.give_up(&backends);
         let target = self.target(backends, slots);
         if self.make(&target, slots, failing) {
             return true;
         }
-        // As `Tables::reached_from` does.
+        // As `Tables::reached_from` does. Who came with the change goes with it.
         let (backends, slots) = before;
+        self.give_up(&backends);
         let now = self.shared.time();
         let slots = self.slots.lead_to(slots.ring(), |id| forwards(&backends, id), now);
         let target = self.target(backends, &slots);
         self.make(&target, &slots, None);
         false
+    }
+
+    /// Tells the judgement which brokers lose their connections when these are the backends.
+    fn give_up(&self, backends: &BTreeMap<u32, Backend>) {
+        self.shared.events.gone.lock().unwrap().extend(self.gone(backends));
+    }
+
+    fn gone(&self, backends: &BTreeMap<u32, Backend>) -> Vec<u16> {
+        let goes = |(id, backend): &(&u32, &Backend)| {
+            backend.flags & FORWARD != 0 && !forwards(backends, **id)
+        };
+        let gone = self.tables.backends.iter().filter(goes);
+        gone.map(|(_, backend)| arrival(backend)).collect()
     }
 
     /// The tables with these backends; the plan swaps the ring if `slots` say something new.

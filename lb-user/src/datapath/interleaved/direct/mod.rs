@@ -61,7 +61,7 @@ impl Rules {
 #[test]
 fn in_no_order_of_steps_a_connection_leaves_its_broker() {
     let total = Mutex::new(Tally::default());
-    try_orders(1500, |seed| total.lock().unwrap().add(&run::run(seed)));
+    try_orders(1000, |seed| total.lock().unwrap().add(&run::run(seed)));
     let total = total.into_inner().unwrap();
     println!("{total:?}");
     let lost: u64 = total.lost.values().sum();

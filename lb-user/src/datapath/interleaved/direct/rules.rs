@@ -191,6 +191,28 @@ fn a_segment_that_meets_the_promotion_of_its_handshake_finds_its_broker() {
 }
 
 #[test]
+fn nothing_is_left_of_a_backend_that_is_removed_while_a_handshake_is_completed() {
+    race(|random| {
+        let shared = shared(Room::AMPLE);
+        let mut case = Case::new(&shared, Rules::ALL);
+        case.lead_to([2; SLOTS]);
+        assert_eq!(case.sends(SYN, ISN), Some(2));
+        case.lead_to([1; SLOTS]);
+        let source = (NET.client(1).0, case.port);
+        let frame = Frame { sequence: ISN + 1, ..Frame::new(source, NET.vip(), ACK) };
+        let cpu = || {
+            section(|| send(&shared, &frame));
+        };
+        // The controller itself looks for what is left before it frees the number.
+        let remove = || {
+            case.controller.brokers.all[1].wanted = false;
+            case.lead_to([1; SLOTS]);
+        };
+        Schedule::run(random, vec![Box::new(cpu), Box::new(remove)]);
+    });
+}
+
+#[test]
 fn a_spoofed_fin_or_reset_of_a_tracked_flow_untracks_nothing() {
     for forged in [RST, FIN | ACK] {
         let shared = shared(Room::AMPLE);
