@@ -66,7 +66,7 @@ fn follow(
     if to.tunnelled != 0 {
         let header_len = tunnel::header_len(to.destination);
         tunnel::make_room(packet, header_len).ok_or(Verdict::NoHeadroom)?;
-        tunnel::wrap(packet, segment, to.source, to.destination, to.label.into())
+        tunnel::wrap(packet, segment, to.source, to.destination, to.label)
     } else {
         rewrite::addresses(packet, segment, to.source, to.destination).map(|_| ())
     }
