@@ -16,8 +16,10 @@ use super::{
     members::{self, Health, Standing},
     tables::{Broker, RingSpec, Tables},
 };
-use crate::config::model::Name;
-use crate::ring::{self, Member, transition::Slots};
+use crate::{
+    config::model::Name,
+    ring::{self, Member, transition::Slots},
+};
 
 /// Why the tables cannot hold what is asked for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

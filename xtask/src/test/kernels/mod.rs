@@ -23,7 +23,7 @@ use crate::{packages, privilege::Privilege};
 const SERIES: [&str; 2] = ["6.1", "6.12"];
 
 /// For all conversations in one kernel: a multiple of what they take on a slow machine.
-const LIMIT: Duration = Duration::from_mins(10);
+const LIMIT: Duration = Duration::from_mins(20);
 
 /// Of what a kernel said, so much is shown if it did not come to an end.
 const LAST_LINES: usize = 40;
