@@ -70,6 +70,20 @@ pub struct Surroundings<'a> {
     pub tunnel: Option<TunnelSettings>,
 }
 
+/// Fails unless a backend with this port can be reached in this mode: a port that is not rewritten is
+/// the service's.
+pub fn port_fits(port: u16, service_port: u16, mode: Mode) -> Result<(), Fault> {
+    if !mode.is_direct() || port == service_port {
+        return Ok(());
+    }
+    Err(Fault::new(
+        format!(
+            "{port} is not {service_port}, the service's port, which this mode does not rewrite"
+        ),
+        "let the broker listen on the service's port, or use `mode: nat`",
+    ))
+}
+
 /// Whether a broker at `address` can be a backend of a service at `vip` in `mode`, as far as these
 /// are known.
 pub fn backend_fits(

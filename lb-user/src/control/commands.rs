@@ -33,6 +33,7 @@ impl Controller {
         let mut overlay = self.overlay.clone();
         let known = self.service(service)?;
         rules::backend_fits(new.address, Some(known.vip), Some(known.mode), around)
+            .and_then(|()| rules::port_fits(new.port, known.port, known.mode))
             .map_err(CommandError::Unfit)?;
         overlay.add(known, new)?;
         let message = format!("added {service}/{} at {}", new.name, new.socket());

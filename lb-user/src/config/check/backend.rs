@@ -72,16 +72,12 @@ fn backend(at: &At, raw: &raw::Backend, service: Service<'_>) -> Checked<Backend
     Ok(Backend { name: name?, address: address?, port: port?, weight: weight? })
 }
 
-/// A port that is not rewritten is the service's.
 fn backend_port(text: &str, service: Service<'_>) -> Result<u16, Fault> {
     let port = value::port(text)?;
-    match (service.port, service.mode) {
-        (Ok(own), Ok(mode)) if mode.is_direct() && own != port => Err(Fault::new(
-            format!("{port} is not {own}, the service's port, which this mode does not rewrite"),
-            "let the broker listen on the service's port, or use `mode: nat`",
-        )),
-        _ => Ok(port),
+    if let (Ok(own), Ok(mode)) = (service.port, service.mode) {
+        rules::port_fits(port, own, mode)?;
     }
+    Ok(port)
 }
 
 fn weight(text: &str) -> Result<Weight, Fault> {

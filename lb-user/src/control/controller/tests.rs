@@ -16,7 +16,7 @@ use lb_common::{
 
 use super::*;
 use crate::{
-    config::model::Weight,
+    config::model::{Backend, Weight},
     control::{
         memory::Memory,
         report::{BackendState, FlowFilter, ServiceState},
@@ -364,6 +364,17 @@ async fn another_way_of_forwarding_makes_it_another_service() {
     let tables = tables.lock().unwrap();
     assert!(tables.backends.values().all(|backend| backend.flags & DIRECT != 0));
     assert_eq!((tables.by_id.len(), tables.services.len()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_broker_at_a_port_that_is_not_rewritten_cannot_be_added() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), &UNCHECKED.replace("health:", "mode: dsr\n    health:"));
+    let (mut controller, _) = fresh(dir.path());
+    let elsewhere = Backend { port: 1884, ..samples::backend(9) };
+    let error = controller.add_backend("mqtt", &elsewhere).unwrap_err();
+    assert!(error.to_string().contains("1884 is not 1883"), "{error}");
+    controller.add_backend("mqtt", &samples::backend(9)).unwrap();
 }
 
 #[tokio::test]
