@@ -121,7 +121,8 @@ impl Controller {
         let slots_of_ring = spec.and_then(|spec| spec.slots.as_ref());
         let known_in = |id| {
             let slots = slots_of_ring?;
-            let ticks = slots.known_in(id, service.pace(), self.now())?;
+            let ticks =
+                slots.known_in(id, service.pace(self.config.timeouts.pending), self.now())?;
             Some(ticks::to_duration(ticks).as_secs())
         };
         let mut traffic = Traffic::default();

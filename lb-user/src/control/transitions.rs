@@ -1,7 +1,7 @@
 //! Moves the slots of services whose brokers answer directly on, step by step, long after the
 //! change that brought them into transition.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use lb_common::{
     hash::Seed,
@@ -36,13 +36,12 @@ pub(super) fn read_back(
 }
 
 impl ConfiguredService {
-    /// How long its slots stay in transition.
+    /// How long its slots stay in transition, where handshakes are remembered for `pending`.
     #[must_use]
-    pub fn pace(&self) -> Pace {
-        Pace {
-            horizon: ticks::from_duration(self.idle_timeout),
-            rebase_after: ticks::from_duration(self.rebase_after),
-        }
+    pub fn pace(&self, pending: Duration) -> Pace {
+        let [idle, pending, rebase] =
+            [self.idle_timeout, pending, self.rebase_after].map(ticks::from_duration);
+        pace(idle, pending, rebase)
     }
 }
 
@@ -50,11 +49,13 @@ impl DesiredService {
     /// How long its slots stay in transition.
     #[must_use]
     pub fn pace(&self, settings: &Settings) -> Pace {
-        // While its handshake is remembered, a flow is not learned.
-        let remembered = settings.pending_ticks.min(self.idle_ticks);
-        let horizon = self.idle_ticks.saturating_add(remembered);
-        Pace { horizon, rebase_after: self.rebase_ticks }
+        pace(self.idle_ticks, settings.pending_ticks, self.rebase_ticks)
     }
+}
+
+fn pace(idle: u32, pending: u32, rebase_after: u32) -> Pace {
+    // While its handshake is remembered, a flow is not learned.
+    Pace { horizon: idle.saturating_add(pending.min(idle)), rebase_after }
 }
 
 impl Controller {
