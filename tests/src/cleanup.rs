@@ -27,9 +27,25 @@ pub struct Cleanup(u64);
 impl Cleanup {
     /// Registers a removal. It must not panic, and must not register or drop another one.
     pub fn new(action: impl FnOnce() + Send + 'static) -> Self {
+        uninterrupted().register(action)
+    }
+}
+
+/// No signal runs the removals meanwhile: what is made under this guard, and registered by it, is not
+/// made after everything was removed.
+pub(crate) struct Uninterrupted(MutexGuard<'static, BTreeMap<u64, Action>>);
+
+/// See [`Uninterrupted`]. The thread must not register or drop a removal meanwhile.
+pub(crate) fn uninterrupted() -> Uninterrupted {
+    Uninterrupted(actions())
+}
+
+impl Uninterrupted {
+    /// As [`Cleanup::new`], whether the making went well or not.
+    pub(crate) fn register(mut self, action: impl FnOnce() + Send + 'static) -> Cleanup {
         let number = next_number();
-        actions().insert(number, Box::new(action));
-        Self(number)
+        self.0.insert(number, Box::new(action));
+        Cleanup(number)
     }
 }
 

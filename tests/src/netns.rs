@@ -35,12 +35,14 @@ impl Namespace {
     /// Makes an empty namespace with its loopback interface up.
     pub fn new() -> Result<Self> {
         let name = cleanup::unique_name();
-        // Registered first: if a later step fails, the namespace is removed.
-        let cleanup = Cleanup::new({
+        let uninterrupted = cleanup::uninterrupted();
+        let made = run_ip(&["netns", "add", &name]);
+        // Before anything can fail: what there is of it is removed then.
+        let cleanup = uninterrupted.register({
             let name = name.clone();
             move || remove(&name)
         });
-        run_ip(&["netns", "add", &name])?;
+        made?;
         let handle = File::open(Path::new(NAMESPACES).join(&name))
             .with_context(|| format!("open namespace {name}"))?;
         let namespace = Self(Arc::new(Inner { name, handle, _cleanup: cleanup }));

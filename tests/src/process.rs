@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::cleanup::Cleanup;
+use crate::cleanup::{self, Cleanup};
 use crate::netns::Namespace;
 
 /// How many of the last lines of its output a failing test shows.
@@ -44,8 +44,9 @@ impl Process {
             .open(&log)
             .with_context(|| format!("open {}", log.display()))?;
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output).process_group(0);
+        let uninterrupted = cleanup::uninterrupted();
         let child = Arc::new(Mutex::new(namespace.spawn(command)?));
-        let cleanup = Cleanup::new({
+        let cleanup = uninterrupted.register({
             let child = Arc::clone(&child);
             move || kill_and_wait(&child)
         });

@@ -22,14 +22,13 @@ impl Scratch {
     /// controller that is killed.
     pub fn new() -> Result<Self> {
         let path = std::env::temp_dir().join(cleanup::unique_name());
-        let cleanup = Cleanup::new({
+        let uninterrupted = cleanup::uninterrupted();
+        let made = make(&path);
+        let cleanup = uninterrupted.register({
             let path = path.clone();
             move || remove(&path)
         });
-        let bpf = path.join("bpf");
-        fs::create_dir_all(&bpf).with_context(|| format!("make {}", bpf.display()))?;
-        mount(Some("bpf"), &bpf, Some("bpf"), MsFlags::empty(), Some("mode=0700"))
-            .with_context(|| format!("mount a bpffs at {}", bpf.display()))?;
+        made?;
         Ok(Self { path, _cleanup: cleanup })
     }
 
@@ -59,6 +58,13 @@ pub(crate) fn sweep_stale() {
             remove(&entry.path());
         }
     }
+}
+
+fn make(path: &Path) -> Result<()> {
+    let bpf = path.join("bpf");
+    fs::create_dir_all(&bpf).with_context(|| format!("make {}", bpf.display()))?;
+    mount(Some("bpf"), &bpf, Some("bpf"), MsFlags::empty(), Some("mode=0700"))
+        .with_context(|| format!("mount a bpffs at {}", bpf.display()))
 }
 
 fn remove(path: &Path) {
