@@ -9,7 +9,7 @@ use lb_common::{
     verdict::Verdict,
 };
 
-use super::{hash, into_tunnel, is_over, way};
+use super::{hash, into_tunnel, live, way};
 use crate::{Forward, parse::Segment, tables::Tables};
 
 /// The way of an error about a broker's segment to that broker; `about` is what the client would
@@ -41,14 +41,10 @@ pub(crate) fn to_backend(
 /// that is in no table, and an error in a real handshake is no loss.
 #[inline(always)]
 fn owner(slot: Slot, key: &FlowKey, tables: &impl Tables) -> u32 {
-    if slot.has(slot_flags::LOOKUP) {
-        let now = tables.now();
-        for cell in [tables.flow(key), tables.learned(key)].into_iter().flatten() {
-            let flow = cell.load();
-            if !is_over(&flow, now) {
-                return flow.backend();
-            }
-        }
+    if !slot.has(slot_flags::LOOKUP) {
+        return slot.base();
     }
-    slot.base()
+    let now = tables.now();
+    let flow = live(tables.flow(key), now).or_else(|| live(tables.learned(key), now));
+    flow.map_or(slot.base(), |flow| flow.backend())
 }

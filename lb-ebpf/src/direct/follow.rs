@@ -1,6 +1,6 @@
 //! A segment, not a SYN, on a slot in transition.
 
-use core::ops::Deref as _;
+use core::ops::Deref;
 
 use lb_common::{
     flow::{Flow, FlowCell},
@@ -9,7 +9,7 @@ use lb_common::{
     verdict::Verdict,
 };
 
-use super::{Placed, forwards, is_opening_over, is_over, to};
+use super::{Placed, forwards, is_opening_over, is_over, live, to};
 use crate::{
     Forward,
     parse::tcp_flags,
@@ -27,24 +27,16 @@ pub(super) fn decide<T: Tables>(
     tables: &T,
 ) -> Result<Forward, Verdict> {
     let now = tables.now();
-    if let Some(cell) = tables.flow(&placed.key) {
-        let flow = cell.load();
-        if !is_over(&flow, now) {
-            cell.touch(&flow, now);
-            return to(placed, flow.backend(), tables);
-        }
+    if let Some(id) = touched(tables.flow(&placed.key), now) {
+        return to(placed, id, tables);
     }
     if let Some(cell) = tables.pending(&placed.key)
         && let Some(id) = handshake(placed, settings, &cell, now, tables)?
     {
         return to(placed, id, tables);
     }
-    if let Some(cell) = tables.learned(&placed.key) {
-        let flow = cell.load();
-        if !is_over(&flow, now) {
-            cell.touch(&flow, now);
-            return to(placed, flow.backend(), tables);
-        }
+    if let Some(id) = touched(tables.learned(&placed.key), now) {
+        return to(placed, id, tables);
     }
     let base = placed.slot.base();
     let ends = placed.segment.has(tcp_flags::FIN | tcp_flags::RST);
@@ -52,6 +44,18 @@ pub(super) fn decide<T: Tables>(
         learn(placed, base, now, tables);
     }
     to(placed, base, tables)
+}
+
+/// The backend of the flow in an entry, which has been seen now; `None` if its time is over.
+#[inline(always)]
+fn touched(cell: Option<impl Deref<Target = FlowCell>>, now: u32) -> Option<u32> {
+    let cell = cell?;
+    let flow = cell.load();
+    if is_over(&flow, now) {
+        return None;
+    }
+    cell.touch(&flow, now);
+    Some(flow.backend())
 }
 
 /// The backend of a handshake that this segment completes or has completed; `None` if it is of an
@@ -87,10 +91,9 @@ fn handshake<T: Tables>(
             Ok(Some(opening.backend()))
         }
         Err(InsertError::Exists) => {
-            let cell = tables.flow(&placed.key).ok_or(Verdict::Contended)?;
-            let flow = cell.deref().load();
             // One that is over is about to be collected; the segment comes again.
-            if is_over(&flow, now) { Err(Verdict::Contended) } else { Ok(Some(flow.backend())) }
+            let flow = live(tables.flow(&placed.key), now).ok_or(Verdict::Contended)?;
+            Ok(Some(flow.backend()))
         }
         Err(InsertError::Full) => Err(Verdict::FlowsFull),
     }

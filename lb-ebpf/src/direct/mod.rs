@@ -10,9 +10,11 @@ mod open;
 
 pub(crate) use errors::to_backend as error_to_backend;
 
+use core::ops::Deref;
+
 use lb_common::{
     backend::{Backend, backend_flags},
-    flow::{Flow, FlowKey},
+    flow::{Flow, FlowCell, FlowKey},
     hash::Seed,
     ring::{NO_BACKEND, Slot, slot_flags, slot_of},
     service::{Service, mode},
@@ -138,13 +140,7 @@ fn forwards(id: u32, tables: &impl Tables) -> bool {
 /// Where a segment goes that no handshake speaks for.
 #[inline(always)]
 fn by_default(placed: &Placed<'_>, now: u32, tables: &impl Tables) -> u32 {
-    if let Some(cell) = tables.learned(&placed.key) {
-        let flow = cell.load();
-        if !is_over(&flow, now) {
-            return flow.backend();
-        }
-    }
-    placed.slot.base()
+    live(tables.learned(&placed.key), now).map_or(placed.slot.base(), |flow| flow.backend())
 }
 
 /// Wraps what `forward` sends.
@@ -158,6 +154,12 @@ fn into_tunnel(forward: Forward, settings: &Settings, hash: u32) -> Result<Forwa
     }
     let to = Translation { source: source.prefix, ..forward.to };
     Ok(Forward { way: Way::Tunnelled, to, hash, ..forward })
+}
+
+/// The flow in an entry, if there is one and its time is not over.
+#[inline(always)]
+fn live(cell: Option<impl Deref<Target = FlowCell>>, now: u32) -> Option<Flow> {
+    cell.map(|cell| cell.load()).filter(|flow| !is_over(flow, now))
 }
 
 /// Whether the time of a tracked flow is over: then it counts as absent, even before it is

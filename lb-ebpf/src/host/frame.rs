@@ -3,6 +3,7 @@
 
 use std::{net::IpAddr, vec::Vec};
 
+use super::ip;
 use crate::{
     packet::{Packet, Wire},
     parse::ETHERNET_LEN,
@@ -108,35 +109,18 @@ impl Frame {
     /// The frame on the wire.
     #[must_use]
     pub fn bytes(&self) -> Bytes {
-        let tcp = self.tcp();
-        let mut bytes = Vec::new();
-        bytes.extend(self.ethernet.0);
-        bytes.extend(self.ethernet.1);
-        match (self.source.0, self.destination.0) {
-            (IpAddr::V4(source), IpAddr::V4(destination)) => {
-                bytes.extend([0x08, 0x00]);
-                let mut ip = std::vec![0x45, self.tos];
-                ip.extend((20 + tcp.len() as u16).to_be_bytes());
-                ip.extend(self.label.to_be_bytes());
-                ip.extend([0x40, 0, self.ttl, 6, 0, 0]);
-                ip.extend(source.octets());
-                ip.extend(destination.octets());
-                let checksum = internet_checksum(&ip);
-                ip[10..12].copy_from_slice(&checksum);
-                bytes.extend(ip);
-            }
-            (IpAddr::V6(source), IpAddr::V6(destination)) => {
-                bytes.extend([0x86, 0xdd, 0x60 | self.tos >> 4, self.tos << 4]);
-                bytes.extend(self.label.to_be_bytes());
-                bytes.extend((tcp.len() as u16).to_be_bytes());
-                bytes.extend([6, self.ttl]);
-                bytes.extend(source.octets());
-                bytes.extend(destination.octets());
-            }
-            _ => panic!("source and destination are of one family"),
-        }
-        bytes.extend(tcp);
-        Bytes(bytes)
+        let Self { tos, ttl, .. } = *self;
+        let header = ip::Header {
+            source: self.source.0,
+            destination: self.destination.0,
+            tos,
+            ttl,
+            protocol: 6,
+            id: self.label,
+            fragment: ip::DONT_FRAGMENT,
+            label: self.label.into(),
+        };
+        header.frame(self.ethernet, &self.tcp())
     }
 
     fn tcp(&self) -> Vec<u8> {

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, vec::Vec};
 
-use super::{Bytes, frame::internet_checksum};
+use super::{Bytes, frame::internet_checksum, ip};
 
 /// An ICMP or `ICMPv6` message in an Ethernet frame, before it is bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,33 +39,12 @@ impl Icmp {
     /// The frame on the wire.
     #[must_use]
     pub fn bytes(&self) -> Bytes {
-        let mut bytes = [self.ethernet.0, self.ethernet.1].concat();
-        let icmp = self.message();
-        let len = icmp.len() as u16;
-        match (self.source, self.destination) {
-            (IpAddr::V4(source), IpAddr::V4(destination)) => {
-                bytes.extend([0x08, 0x00]);
-                let mut ip = std::vec![0x45, self.tos];
-                ip.extend((20 + len).to_be_bytes());
-                let flags = if self.dont_fragment { 0x40 } else { 0 };
-                ip.extend([0, 0, flags, 0, self.ttl, 1, 0, 0]);
-                ip.extend(source.octets());
-                ip.extend(destination.octets());
-                let checksum = internet_checksum(&ip);
-                ip[10..12].copy_from_slice(&checksum);
-                bytes.extend(ip);
-            }
-            (IpAddr::V6(source), IpAddr::V6(destination)) => {
-                bytes.extend([0x86, 0xdd, 0x60 | self.tos >> 4, self.tos << 4, 0, 0]);
-                bytes.extend(len.to_be_bytes());
-                bytes.extend([58, self.ttl]);
-                bytes.extend(source.octets());
-                bytes.extend(destination.octets());
-            }
-            _ => panic!("source and destination are of one family"),
-        }
-        bytes.extend(icmp);
-        Bytes(bytes)
+        let Self { source, destination, tos, ttl, .. } = *self;
+        let protocol = if source.is_ipv4() { 1 } else { 58 };
+        let fragment = if self.dont_fragment { ip::DONT_FRAGMENT } else { 0 };
+        let header =
+            ip::Header { source, destination, tos, ttl, protocol, id: 0, fragment, label: 0 };
+        header.frame(self.ethernet, &self.message())
     }
 
     fn message(&self) -> Vec<u8> {

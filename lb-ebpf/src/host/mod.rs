@@ -5,6 +5,7 @@
 pub mod frame;
 pub mod golden;
 pub mod icmp;
+mod ip;
 pub mod tables;
 pub mod tunnelled;
 

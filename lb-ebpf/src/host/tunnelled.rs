@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, vec::Vec};
 
-use super::{Bytes, Frame, frame::internet_checksum};
+use super::{Bytes, Frame, ip};
 
 /// An IP packet within another one, in an Ethernet frame, before it is bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,34 +44,9 @@ impl Tunnelled {
     /// The frame on the wire.
     #[must_use]
     pub fn bytes(&self) -> Bytes {
-        let mut bytes = Vec::new();
-        bytes.extend(self.ethernet.0);
-        bytes.extend(self.ethernet.1);
-        let len = self.packet.len() as u16;
-        match (self.source, self.destination) {
-            (IpAddr::V4(source), IpAddr::V4(destination)) => {
-                bytes.extend([0x08, 0x00]);
-                let mut ip = std::vec![0x45, self.tos];
-                ip.extend((20 + len).to_be_bytes());
-                ip.extend([0, 0, 0x40, 0, self.ttl, self.protocol, 0, 0]);
-                ip.extend(source.octets());
-                ip.extend(destination.octets());
-                let checksum = internet_checksum(&ip);
-                ip[10..12].copy_from_slice(&checksum);
-                bytes.extend(ip);
-            }
-            (IpAddr::V6(source), IpAddr::V6(destination)) => {
-                bytes.extend([0x86, 0xdd]);
-                let first = 6 << 28 | u32::from(self.tos) << 20 | self.label;
-                bytes.extend(first.to_be_bytes());
-                bytes.extend(len.to_be_bytes());
-                bytes.extend([self.protocol, self.ttl]);
-                bytes.extend(source.octets());
-                bytes.extend(destination.octets());
-            }
-            _ => panic!("source and destination are of one family"),
-        }
-        bytes.extend(&self.packet);
-        Bytes(bytes)
+        let Self { source, destination, tos, ttl, protocol, label, .. } = *self;
+        let fragment = ip::DONT_FRAGMENT;
+        let header = ip::Header { source, destination, tos, ttl, protocol, id: 0, fragment, label };
+        header.frame(self.ethernet, &self.packet)
     }
 }

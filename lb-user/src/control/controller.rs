@@ -260,11 +260,15 @@ impl Controller {
 
     /// Whether some backend has been down for so long that its connections are to be given up.
     fn has_dead(&self) -> bool {
+        if !self.health.is_any_down() {
+            return false;
+        }
         let desired = self.desired();
         let tables = self.applied.tables();
+        let serving = tables.serving();
         let dead = desired.services.iter().flat_map(|service| {
             let id = tables.services.get(&service.key).map(|known| known.id);
-            let number = |at| tables.backend_at(id?, at);
+            let number = |at| serving.get(&(id?, at)).copied();
             layout::dead(service, &self.health, self.now(), number)
         });
         let mut dead = dead.peekable();

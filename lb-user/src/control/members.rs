@@ -33,6 +33,12 @@ impl Health {
         self.0.get(&id).copied().unwrap_or_default()
     }
 
+    /// Whether some backend is down.
+    #[must_use]
+    pub fn is_any_down(&self) -> bool {
+        self.0.values().any(|standing| matches!(standing, Standing::Down { .. }))
+    }
+
     /// Whether backend `id` has been down for more than `limit` ticks.
     #[must_use]
     pub fn is_down_for(&self, id: u32, limit: u32, now: u32) -> bool {

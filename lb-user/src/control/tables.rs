@@ -40,7 +40,7 @@ pub struct Tables {
 }
 
 /// What a ring is made of.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RingSpec {
     /// Key of the permutations.
     pub seed: Seed,
@@ -55,18 +55,14 @@ impl RingSpec {
     #[must_use]
     pub fn ring(&self) -> Box<Ring> {
         let built = || ring::build(&self.members, self.seed);
-        self.slots.as_ref().map_or_else(built, |slots| Box::new(*slots.ring()))
+        self.slots.as_ref().map_or_else(built, |slots| slots.to_ring())
     }
 
     /// Whether `other` is the same ring. The slots may have been in transition for another time.
     #[must_use]
     pub fn is_same_ring(&self, other: &Self) -> bool {
-        let slots = |spec: &Self| spec.slots.clone();
-        (self.seed, &self.members) == (other.seed, &other.members)
-            && match (slots(self), slots(other)) {
-                (Some(mine), Some(others)) => mine.ring() == others.ring(),
-                (mine, others) => mine.is_none() && others.is_none(),
-            }
+        let [mine, others] = [self, other].map(|spec| spec.slots.as_deref().map(Slots::ring));
+        (self.seed, &self.members) == (other.seed, &other.members) && mine == others
     }
 }
 

@@ -13,7 +13,7 @@ use lb_common::{
 use super::{
     controller::Controller,
     datapath::{Datapath, DatapathError},
-    desired::{Desired, DesiredService, Endpoint},
+    desired::{Desired, DesiredService},
     tables::{RingSpec, Tables},
 };
 use crate::{
@@ -63,15 +63,17 @@ impl Controller {
     pub(super) fn move_on(&mut self, occupied: &BTreeMap<u32, SlotSet>) {
         let desired = self.desired();
         let mut target = self.applied.tables().clone();
+        let serving = target.serving();
         let mut begun = Vec::new();
         for service in &desired.services {
             let Some(Service { id, .. }) = target.services.get(&service.key).copied() else {
                 continue;
             };
-            let drained = drained(service, &target, id);
-            let Some(slots) = target.rings.get_mut(&id).and_then(|spec| spec.slots.as_mut()) else {
-                continue;
-            };
+            let slots = target.rings.get_mut(&id).and_then(|spec| spec.slots.as_mut());
+            let Some(slots) = slots.filter(|slots| !slots.rests()) else { continue };
+            let drained = service.backends.iter().filter(|backend| backend.drained);
+            let drained: Vec<u32> =
+                drained.filter_map(|b| serving.get(&(id, b.endpoint)).copied()).collect();
             let none = SlotSet::default();
             let settled = slots.settle(occupied.get(&id).unwrap_or(&none));
             let missed = self.applied.datapath().missed(id);
@@ -100,15 +102,4 @@ impl Controller {
     pub(super) fn desired(&self) -> Desired {
         Desired::new(&self.config, &self.overlay, self.seed(&self.config))
     }
-}
-
-/// The numbers of the backends of `service` that drain.
-fn drained(service: &DesiredService, tables: &Tables, id: u32) -> Vec<u32> {
-    let drained = service.backends.iter().filter(|backend| backend.drained);
-    let endpoints: Vec<Endpoint> = drained.map(|backend| backend.endpoint).collect();
-    if endpoints.is_empty() {
-        return Vec::new();
-    }
-    let serving = tables.serving();
-    endpoints.iter().filter_map(|endpoint| serving.get(&(id, *endpoint)).copied()).collect()
 }

@@ -3,7 +3,7 @@
 use lb_common::{
     atomic::Word,
     layout::{maps, sizes},
-    ring::{SLOTS, missed_place},
+    ring::{MISSED_WORDS, missed_place},
 };
 
 use super::{StartError, mapped::Mapped, pins::Pins, table::Table};
@@ -23,23 +23,22 @@ impl Missed {
 
     /// The slots of `service` that are flagged.
     pub(super) fn of(&self, service: u32) -> SlotSet {
-        let mut slots = SlotSet::default();
-        for slot in 0..SLOTS as u32 {
-            let (index, bit) = missed_place(service, slot);
-            if self.0.get(index as usize).is_some_and(|word| word.load() & bit != 0) {
-                slots.insert(slot);
-            }
-        }
-        slots
+        SlotSet::of_words(self.words(service).iter().map(Word::load))
     }
 
     /// Clears the flags of `slots`, and of no other slot.
     pub(super) fn clear(&self, service: u32, slots: &SlotSet) {
-        for slot in (0..SLOTS as u32).filter(|slot| slots.contains(*slot)) {
-            let (index, bit) = missed_place(service, slot);
-            if let Some(word) = self.0.get(index as usize) {
-                word.clear(bit);
+        for (word, bits) in self.words(service).iter().zip(slots.words()) {
+            if *bits != 0 {
+                word.clear(*bits);
             }
         }
+    }
+
+    /// The words of a service; none if there is no such service.
+    fn words(&self, service: u32) -> &[Word] {
+        let (first, _) = missed_place(service, 0);
+        let first = first as usize;
+        self.0.get(first..first + MISSED_WORDS as usize).unwrap_or_default()
     }
 }

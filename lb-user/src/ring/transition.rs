@@ -18,7 +18,7 @@ const MARGIN: u32 = 8;
 
 /// The slots of a service, and for those that are in transition, since when. Tests have fewer of
 /// them.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Slots<const N: usize = SLOTS> {
     ring: Box<[Slot; N]>,
     /// `None` while no slot is in transition.
@@ -63,6 +63,20 @@ impl Default for SlotSet {
 }
 
 impl SlotSet {
+    /// The slots whose bits are set, 64 in a word, as the data plane flags them.
+    #[must_use]
+    pub fn of_words(words: impl Iterator<Item = u64>) -> Self {
+        let mut slots = Self::default();
+        slots.0.iter_mut().zip(words).for_each(|(word, bits)| *word = bits);
+        slots
+    }
+
+    /// Its slots as bits, 64 in a word.
+    #[must_use]
+    pub fn words(&self) -> &[u64] {
+        &self.0
+    }
+
     /// Adds a slot; numbers that are no slot's are ignored.
     pub fn insert(&mut self, slot: u32) {
         if let Some(word) = self.0.get_mut(slot as usize / 64) {
@@ -164,6 +178,18 @@ impl<const N: usize> Slots<N> {
             let stable = old.base() == old.current() && !occupied.contains(number as u32);
             if stable { old.with(old.flags() & !LOOKUP) } else { old }
         })
+    }
+
+    /// Whether nothing is left to be done: every slot is stable, and no table is asked about it.
+    #[must_use]
+    pub fn rests(&self) -> bool {
+        self.marks.is_none() && !self.ring.iter().any(|slot| slot.has(LOOKUP))
+    }
+
+    /// A copy of the slots themselves.
+    #[must_use]
+    pub fn to_ring(&self) -> Box<[Slot; N]> {
+        self.ring.clone()
     }
 
     /// The slots themselves.
