@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     fault::{Fault, did_you_mean},
-    model::{InvalidName, InvalidPrefix, Name, PortRange, Prefix, StatusRange},
+    model::{InvalidName, InvalidPrefix, Mode, Name, PortRange, Prefix, StatusRange},
 };
 
 /// Longer than anybody means it, and far from the end of the data plane's clock.
@@ -138,6 +138,10 @@ pub fn choice<T: Copy>(text: &str, known: &[(&str, T)]) -> Result<T, Fault> {
         let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
         Fault::new(format!("unknown value {text:?}"), did_you_mean(text, &names, "choose one of"))
     })
+}
+
+pub fn forwarding_mode(text: &str) -> Result<Mode, Fault> {
+    choice(text, &Mode::ALL.map(|mode| (mode.name(), mode)))
 }
 
 pub fn name(text: &str) -> Result<Name, Fault> {

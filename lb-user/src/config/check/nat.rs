@@ -90,10 +90,8 @@ fn clear_of_services(at: &At, ports: PortRange, addresses: &[IpAddr], services: 
 
 /// Whether the replies of a service pass here: anything but a mode that says otherwise.
 fn is_nat(service: &raw::Service) -> bool {
-    service
-        .mode
-        .as_ref()
-        .is_none_or(|mode| ![Mode::Dsr.name(), Mode::Ipip.name()].contains(&mode.0.as_str()))
+    let mode = service.mode.as_ref().and_then(|mode| value::forwarding_mode(&mode.0).ok());
+    !mode.is_some_and(Mode::is_direct)
 }
 
 fn vip(service: &raw::Service) -> Option<IpAddr> {

@@ -38,9 +38,7 @@ pub fn service(
     let vip = at.required("vip", raw.vip.as_ref(), vip_hint, usable_vip);
     let port_hint = "give the port that clients connect to: 1883 for MQTT, 8883 for MQTT over TLS";
     let port = at.required("port", raw.port.as_ref(), port_hint, value::port);
-    let mode = at.defaulted("mode", raw.mode.as_ref(), defaults::MODE, |text| {
-        value::choice(text, &[("nat", Mode::Nat), ("dsr", Mode::Dsr), ("ipip", Mode::Ipip)])
-    });
+    let mode = at.defaulted("mode", raw.mode.as_ref(), defaults::MODE, value::forwarding_mode);
     let affinity = at.defaulted("affinity", raw.affinity.as_ref(), defaults::AFFINITY, |text| {
         affinity(text, vip.ok())
     });

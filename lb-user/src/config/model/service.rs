@@ -143,6 +143,9 @@ pub enum Mode {
 }
 
 impl Mode {
+    /// All of them, in the order in which they are proposed.
+    pub const ALL: [Self; 3] = [Self::Nat, Self::Dsr, Self::Ipip];
+
     /// Its name in the configuration.
     #[must_use]
     pub const fn name(self) -> &'static str {
