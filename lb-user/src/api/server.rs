@@ -11,6 +11,7 @@ use axum::{
 
 use super::{
     reply::{Refusal, Reply, body, query},
+    trace,
     types::{
         BackendFilter, BackendReport, Changed, ExplainQuery, Explanation, FlowFilter, Flows,
         Healthz, NewBackend, NewWeight, ReloadQuery, Reloaded, ServiceReport, ServiceState, Status,
@@ -39,6 +40,7 @@ pub fn router(controller: Handle) -> Router {
         .route("/v1/flows", get(flows))
         .route("/v1/explain", get(explain))
         .route("/v1/reload", post(reload))
+        .route("/v1/trace", post(trace::trace))
         .with_state(controller.clone())
         .merge(observer(controller))
 }

@@ -11,6 +11,7 @@ pub use crate::control::{
         BackendReport, BackendState, Changed, Explanation, FlowFilter, FlowReport, Flows,
         HealthState, Reloaded, ServiceReport, ServiceState, Status, TablesReport, Traffic,
     },
+    trace::{FrameReport, TraceEnd, TraceLine, TraceOrder, TracePacket, WhyEnded},
 };
 
 /// Why a request was refused.

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{Parser, Subcommand};
 
-use super::decap::DecapCommand;
+use super::{decap::DecapCommand, trace::TraceArgs};
 use crate::config::{
     defaults,
     model::{Name, Weight},
@@ -80,6 +80,8 @@ Examples:
         #[arg(value_name = "VIP:PORT", value_parser = socket)]
         vip: SocketAddr,
     },
+    /// Follow chosen packets: as they came, what became of them, as they go on
+    Trace(TraceArgs),
     /// Examine this host: what would break forwarding, why, and the command that mends it
     ///
     /// Changes nothing. The exit code is 1 if something would break. `mqlb run` examines the host

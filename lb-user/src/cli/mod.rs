@@ -21,6 +21,7 @@ mod serve;
 mod service;
 mod status;
 mod table;
+mod trace;
 mod usage;
 
 use std::process::ExitCode;
@@ -79,6 +80,7 @@ fn dispatch(args: Args, output: Output) -> Outcome {
         Command::Service(ServiceCommand::List) => ask(service::list(&client, output)),
         Command::Backend(command) => ask(backend_command(&client, output, command)),
         Command::Flows(flows) => ask(flows::flows(&client, output, flows)),
+        Command::Trace(trace) => ask(trace::trace(&client, output, trace)),
         Command::Explain { client: from, vip } => ask(explain::explain(&client, output, from, vip)),
     }
 }

@@ -24,7 +24,7 @@ use super::{
     report::ConfigFileReport,
     state_file::StateFile,
     tables::Tables,
-    transitions,
+    trace, transitions,
 };
 use crate::{
     config::model::{Config, Service},
@@ -82,6 +82,9 @@ pub struct Controller {
     pub(super) config_file: ConfigFileReport,
     /// Whether the rings lag behind the health checks, because an edit failed.
     behind: bool,
+    pub(super) trace: Option<trace::Running>,
+    /// How many traces there were.
+    pub(super) traces: u64,
 }
 
 impl Controller {
@@ -130,6 +133,8 @@ impl Controller {
             started: Instant::now(),
             config_file: ConfigFileReport::default(),
             behind: false,
+            trace: None,
+            traces: 0,
         };
         controller.change(start.config, record.changes, true)?;
         controller.note_read(true);
@@ -224,6 +229,7 @@ impl Controller {
         self.behind |= self.has_dead();
         self.catch_up();
         self.clean();
+        self.end_overdue_trace();
         let now = self.now();
         match self.counts.second(&mut self.applied, now) {
             Ok(Some(occupied)) => self.move_on(&occupied),

@@ -31,4 +31,5 @@ pub mod samples;
 pub mod state_file;
 mod status;
 pub mod tables;
+pub mod trace;
 pub mod transitions;

@@ -11,7 +11,7 @@ use lb_common::{
 
 use super::{
     StartError, explain,
-    object::{LOG_PACKETS, OBJECT, PROGRAM},
+    object::{LOG_PACKETS, OBJECT, PROGRAM, TRACE_PROGRAM},
     pins::Pins,
     ports,
     sys::{self, Shape},
@@ -74,20 +74,22 @@ pub(super) fn load(config: &Config, pins: &Pins, log_packets: bool) -> Result<Eb
         what: "make the tables of the XDP program",
         reason: explain::ebpf(&error),
     })?;
-    program(&mut ebpf)?.load().map_err(|error| StartError::Load {
-        what: "load the XDP program",
-        reason: explain::program(&error),
-    })?;
+    for name in [PROGRAM, TRACE_PROGRAM] {
+        program(&mut ebpf, name)?.load().map_err(|error| StartError::Load {
+            what: "load the XDP program",
+            reason: explain::program(&error),
+        })?;
+    }
     Ok(ebpf)
 }
 
-/// The XDP program in the object.
-pub(super) fn program(ebpf: &mut Ebpf) -> Result<&mut Xdp, StartError> {
+/// The XDP program of this name in the object.
+pub(super) fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp, StartError> {
     let missing = || StartError::Load {
         what: "find the XDP program",
-        reason: format!("the object has no XDP program {PROGRAM}"),
+        reason: format!("the object has no XDP program {name}"),
     };
-    let program = ebpf.program_mut(PROGRAM).ok_or_else(missing)?;
+    let program = ebpf.program_mut(name).ok_or_else(missing)?;
     program.try_into().map_err(|_| missing())
 }
 
@@ -146,6 +148,8 @@ mod tests {
         for name in PINNED {
             assert!(object.maps.contains_key(name), "{name}");
         }
-        assert!(object.programs.contains_key(PROGRAM));
+        for name in [PROGRAM, TRACE_PROGRAM] {
+            assert!(object.programs.contains_key(name), "{name}");
+        }
     }
 }

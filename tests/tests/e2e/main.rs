@@ -14,6 +14,7 @@ mod remnants;
 mod silence;
 mod spread;
 mod takeover;
+mod trace;
 mod tunnel;
 
 use std::process::Command;
