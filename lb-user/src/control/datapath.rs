@@ -179,6 +179,11 @@ pub trait Datapath: Send {
     /// Forgets that flows of `slots` could not be learned.
     fn clear_missed(&mut self, service: u32, slots: &SlotSet);
 
+    /// Makes ready for [`Datapath::start_trace`]; takes privileges that are given up then.
+    fn prepare_trace(&mut self) -> Result<(), DatapathError> {
+        Ok(())
+    }
+
     /// Lets packets that fit `filter`, whose time is set by this, be told of for as long as `lasts`.
     fn start_trace(
         &mut self,

@@ -84,6 +84,13 @@ impl Trace {
 }
 
 impl Controller {
+    /// Makes ready for traces. Balancing goes on without, if that fails.
+    pub fn prepare_trace(&mut self) {
+        if let Err(error) = self.applied.datapath_mut().prepare_trace() {
+            tracing::error!(%error, "`mqlb trace` will not work");
+        }
+    }
+
     /// Begins to follow packets.
     pub fn begin_trace(&mut self, order: &TraceOrder) -> Result<Trace, ChangeError> {
         let now = Instant::now();

@@ -138,6 +138,10 @@ impl Datapath for Xdp {
         self.tables.missed.clear(service, slots);
     }
 
+    fn prepare_trace(&mut self) -> Result<(), DatapathError> {
+        trace::prepare(&mut self.ebpf)
+    }
+
     fn start_trace(
         &mut self,
         filter: &TraceFilter,

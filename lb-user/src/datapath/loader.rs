@@ -11,7 +11,7 @@ use lb_common::{
 
 use super::{
     StartError, explain,
-    object::{LOG_PACKETS, OBJECT, PROGRAM, TRACE_PROGRAM},
+    object::{LOG_PACKETS, OBJECT, PROGRAM},
     pins::Pins,
     ports,
     sys::{self, Shape},
@@ -74,13 +74,16 @@ pub(super) fn load(config: &Config, pins: &Pins, log_packets: bool) -> Result<Eb
         what: "make the tables of the XDP program",
         reason: explain::ebpf(&error),
     })?;
-    for name in [PROGRAM, TRACE_PROGRAM] {
-        program(&mut ebpf, name)?.load().map_err(|error| StartError::Load {
-            what: "load the XDP program",
-            reason: explain::program(&error),
-        })?;
-    }
+    load_program(&mut ebpf, PROGRAM)?;
     Ok(ebpf)
+}
+
+/// Loads the XDP program of this name.
+pub(super) fn load_program(ebpf: &mut Ebpf, name: &str) -> Result<(), StartError> {
+    program(ebpf, name)?.load().map_err(|error| StartError::Load {
+        what: "load the XDP program",
+        reason: explain::program(&error),
+    })
 }
 
 /// The XDP program of this name in the object.
@@ -140,7 +143,7 @@ const _: () = assert!(sizes::PEERS == sizes::BACKENDS * MAX_SOURCES as usize);
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::object::TRACE_PROGRAM, *};
 
     #[test]
     fn the_object_declares_every_table_that_is_pinned() {

@@ -2,7 +2,7 @@
 //! it tells.
 //!
 //! Both are loaded at the start, because the controller gives up the right to load programs; to
-//! exchange them it needs nothing but the pinned links.
+//! exchange them it needs nothing but the pinned links. This one comes last: nothing waits for it.
 
 use std::{
     io,
@@ -26,6 +26,12 @@ use crate::control::{
     datapath::DatapathError,
     trace::{Told, TraceSource},
 };
+
+/// Loads the program, so that [`start`] can put it somewhere.
+pub(super) fn prepare(ebpf: &mut Ebpf) -> Result<(), DatapathError> {
+    loader::load_program(ebpf, TRACE_PROGRAM)
+        .map_err(|error| DatapathError::Refused(error.to_string()))
+}
 
 /// Writes the filter, and puts the program that reads it on all interfaces.
 pub(super) fn start(

@@ -211,7 +211,7 @@ mod tests {
             "
 interfaces: [{ name: eth0 }]
 nat: { addresses: [10.0.0.2], ports: 15000-15999 }
-tunnel: { source: 10.99.0.0/16 }
+tunnel: { sources: [10.99.0.0/16] }
 services:
   - { name: mqtt, vip: 192.0.2.10, port: 1883, backends: [{ name: b1, address: 10.0.1.1, port: 1884 }] }
   - { name: far, vip: 192.0.2.11, port: 1883, mode: ipip, backends: [{ name: b1, address: 10.0.1.1 }] }
