@@ -18,7 +18,8 @@ use tokio::{net::UnixStream, task::JoinHandle};
 
 use super::types::{
     BackendFilter, BackendReport, Changed, ErrorBody, ExplainQuery, Explanation, FlowFilter, Flows,
-    NewBackend, NewWeight, ReloadQuery, Reloaded, ServiceReport, Status, TraceLine, TraceOrder,
+    NewBackend, NewWeight, ReloadQuery, Reloaded, RingChange, RingDiffReport, ServiceReport,
+    Status, TraceLine, TraceOrder,
 };
 
 /// The way to the controller that listens at a Unix socket.
@@ -161,6 +162,11 @@ impl Client {
     fn with_query(&self, path: &str, query: &impl Serialize) -> Result<String, ClientError> {
         let query = serde_urlencoded::to_string(query).map_err(|error| self.broken(&error))?;
         Ok(if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") })
+    }
+
+    /// What a change would move.
+    pub async fn ring_diff(&self, change: &RingChange) -> Result<RingDiffReport, ClientError> {
+        self.call(Method::POST, "/v1/ring/diff", Some(change)).await
     }
 
     /// Follows packets; the lines come while they pass.

@@ -11,6 +11,9 @@ pub use crate::control::{
         BackendReport, BackendState, Changed, Explanation, FlowFilter, FlowReport, Flows,
         HealthState, Reloaded, ServiceReport, ServiceState, Status, TablesReport, Traffic,
     },
+    ring_diff::{
+        BackendMoves, ConnectionMoves, RingChange, RingCommand, RingDiffReport, ServiceMoves,
+    },
     trace::{FrameReport, TraceEnd, TraceLine, TraceOrder, TracePacket, WhyEnded},
 };
 

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::config::{
     self,
-    model::{Backend, Config, Weight},
+    model::{Backend, Config, Service, Weight},
     rules::{self, Surroundings},
 };
 
@@ -24,20 +24,29 @@ const LATER: [&str; 2] = ["api", "log"];
 impl Controller {
     /// Adds a backend to a service.
     pub fn add_backend(&mut self, service: &str, new: &Backend) -> Result<Changed, ChangeError> {
+        let mut overlay = self.overlay.clone();
+        self.add_to(&mut overlay, self.service(service)?, new)?;
+        let message = format!("added {service}/{} at {}", new.name, new.socket());
+        self.command(overlay, service, new.name.as_str(), message)
+    }
+
+    /// Notes an added backend, if it fits.
+    pub(super) fn add_to(
+        &self,
+        overlay: &mut Overlay,
+        service: &Service,
+        new: &Backend,
+    ) -> Result<(), CommandError> {
         let vips: Vec<IpAddr> = self.config.services.iter().map(|service| service.vip).collect();
         let around = Surroundings {
             vips: &vips,
             sources: &self.config.nat.addresses,
             tunnel: Some(self.config.tunnel),
         };
-        let mut overlay = self.overlay.clone();
-        let known = self.service(service)?;
-        rules::backend_fits(new.address, Some(known.vip), Some(known.mode), around)
-            .and_then(|()| rules::port_fits(new.port, known.port, known.mode))
+        rules::backend_fits(new.address, Some(service.vip), Some(service.mode), around)
+            .and_then(|()| rules::port_fits(new.port, service.port, service.mode))
             .map_err(CommandError::Unfit)?;
-        overlay.add(known, new)?;
-        let message = format!("added {service}/{} at {}", new.name, new.socket());
-        self.command(overlay, service, new.name.as_str(), message)
+        overlay.add(service, new)
     }
 
     /// Removes a backend; its connections are refused from now on.

@@ -331,4 +331,4 @@ fn random_seed() -> Seed {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

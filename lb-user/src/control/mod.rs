@@ -26,6 +26,7 @@ pub mod overlay;
 pub mod plan;
 pub mod record;
 pub mod report;
+pub mod ring_diff;
 #[cfg(test)]
 pub mod samples;
 pub mod state_file;

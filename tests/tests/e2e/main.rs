@@ -11,6 +11,7 @@ mod kernel;
 mod metrics;
 mod packet_log;
 mod remnants;
+mod ring_diff;
 mod silence;
 mod spread;
 mod takeover;

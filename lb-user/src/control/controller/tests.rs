@@ -24,11 +24,11 @@ use crate::{
     },
 };
 
-type Shared = Arc<Mutex<Memory>>;
+pub type Shared = Arc<Mutex<Memory>>;
 
 static TICK: AtomicU32 = AtomicU32::new(1000);
 
-fn text(dir: &Path, service: &str) -> String {
+pub fn text(dir: &Path, service: &str) -> String {
     format!(
         "interfaces: [{{ name: eth0 }}]
 nat: {{ addresses: [10.0.0.2], ports: 15000-15999 }}
@@ -39,7 +39,7 @@ services:
     )
 }
 
-fn write(dir: &Path, service: &str) {
+pub fn write(dir: &Path, service: &str) {
     fs::write(dir.join("mqlb.yaml"), text(dir, service)).unwrap();
 }
 
@@ -56,7 +56,7 @@ fn start(dir: &Path, tables: &Shared, origin: Origin) -> Result<Controller, Chan
     })
 }
 
-fn fresh(dir: &Path) -> (Controller, Shared) {
+pub fn fresh(dir: &Path) -> (Controller, Shared) {
     let tables = Shared::default();
     (start(dir, &tables, Origin::Fresh).unwrap(), tables)
 }
