@@ -8,8 +8,8 @@ use crate::config::model::{Name, Weight};
 pub use crate::control::{
     difference::Difference,
     report::{
-        BackendReport, BackendState, Changed, Explanation, FlowFilter, FlowReport, Flows,
-        HealthState, Reloaded, ServiceReport, ServiceState, Status, TablesReport, Traffic,
+        BackendReport, BackendState, Changed, EjectedReport, Explanation, FlowFilter, FlowReport,
+        Flows, HealthState, Reloaded, ServiceReport, ServiceState, Status, TablesReport, Traffic,
     },
     ring_diff::{
         BackendMoves, ConnectionMoves, RingChange, RingCommand, RingDiffReport, ServiceMoves,

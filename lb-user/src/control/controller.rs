@@ -15,6 +15,7 @@ use super::{
     datapath::Datapath,
     desired::Desired,
     difference::effective,
+    ejections,
     error::ChangeError,
     layout,
     members::Health,
@@ -82,6 +83,7 @@ pub struct Controller {
     pub(super) config_file: ConfigFileReport,
     /// Whether the rings lag behind the health checks, because an edit failed.
     behind: bool,
+    pub(super) ejections: ejections::ByService,
     pub(super) trace: Option<trace::Running>,
     /// How many traces there were.
     pub(super) traces: u64,
@@ -133,6 +135,7 @@ impl Controller {
             started: Instant::now(),
             config_file: ConfigFileReport::default(),
             behind: false,
+            ejections: ejections::ByService::default(),
             trace: None,
             traces: 0,
         };
@@ -227,6 +230,7 @@ impl Controller {
     /// What has to be done once a second.
     pub fn tick(&mut self) {
         self.behind |= self.has_dead();
+        self.behind |= self.judge();
         self.catch_up();
         self.clean();
         self.end_overdue_trace();

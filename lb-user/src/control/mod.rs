@@ -15,6 +15,7 @@ pub mod datapath;
 pub mod desired;
 pub mod difference;
 pub mod direct;
+mod ejections;
 pub mod error;
 mod explain;
 mod flows;
