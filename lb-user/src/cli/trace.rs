@@ -4,7 +4,8 @@ mod args;
 
 use std::{
     fs::File,
-    io::{self, BufWriter, Write},
+    io::{self, BufWriter, IsTerminal, Write},
+    os::unix::fs::OpenOptionsExt,
     path::Path,
     time::{Duration, UNIX_EPOCH},
 };
@@ -100,9 +101,16 @@ impl Sink {
             Failure::failed(&error, "name a file that can be written, or - for the output")
         };
         let out: Box<dyn Write> = if path == Path::new("-") {
+            if io::stdout().is_terminal() {
+                let hint = "name a file, or send the output to another program: -w - | tshark -r -";
+                return Err(Failure::wrong(&"a capture is not for a terminal", hint));
+            }
             Box::new(io::stdout())
         } else {
-            Box::new(File::create(path).map_err(failed)?)
+            // It holds what clients send: passwords, too.
+            let mut options = File::options();
+            options.write(true).create(true).truncate(true).mode(0o600);
+            Box::new(options.open(path).map_err(failed)?)
         };
         let program = concat!("mqlb ", env!("CARGO_PKG_VERSION"));
         Ok(Self::Capture(Writer::begin(BufWriter::new(out), program).map_err(failed)?))

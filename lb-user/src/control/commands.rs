@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::{
     controller::Controller,
-    difference::{differences, effective},
+    difference::{Difference, differences, effective},
     error::ChangeError,
     overlay::{CommandError, Overlay},
     report::{Changed, Reloaded},
@@ -106,19 +106,11 @@ impl Controller {
         let overlay = self.overlay.after_reload(&new.services);
         let before = effective(&self.config, &self.overlay);
         let differences = differences(&before, &new);
-        let concerns = |path: &str, part: &&str| {
-            path.strip_prefix(*part).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-        };
-        let paths = || differences.iter().map(|difference| difference.path.as_str());
-        let frozen: Vec<String> = paths()
-            .filter(|path| NEEDS_RESTART.iter().any(|part| concerns(path, part)))
-            .map(str::to_owned)
-            .collect();
+        let frozen = frozen(&differences);
         if !frozen.is_empty() {
             return Err(ChangeError::NeedsRestart(frozen));
         }
-        let mut notes: Vec<String> = paths()
-            .filter(|path| LATER.iter().any(|part| concerns(path, part)))
+        let mut notes: Vec<String> = concerned(&differences, &LATER)
             .map(|path| format!("{path} takes effect when mqlb is started again"))
             .collect();
         notes.extend(drained(&new, &overlay));
@@ -161,6 +153,20 @@ impl Controller {
             backend: now.backends.into_iter().find(|b| b.name == *name),
         })
     }
+}
+
+/// What of these differences only a restart can bring about.
+pub(super) fn frozen(differences: &[Difference]) -> Vec<String> {
+    concerned(differences, &NEEDS_RESTART).map(str::to_owned).collect()
+}
+
+/// The paths of the differences in these parts of the configuration.
+fn concerned<'a>(differences: &'a [Difference], parts: &[&str]) -> impl Iterator<Item = &'a str> {
+    let concerns = |path: &str, part: &&str| {
+        path.strip_prefix(*part).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
+    let paths = differences.iter().map(|difference| difference.path.as_str());
+    paths.filter(move |path| parts.iter().any(|part| concerns(path, part)))
 }
 
 /// Which backends of the file stay drained.

@@ -127,23 +127,16 @@ impl Controller {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        fs,
-        sync::{
-            Arc, Mutex,
-            atomic::{AtomicU32, Ordering},
-        },
-    };
+    use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;
-    use crate::{
-        control::{
-            controller::{Origin, Start},
-            memory::Memory,
-            report::{BackendState, ServiceState},
-            samples::UNCHECKED,
+    use crate::control::{
+        controller::{
+            Origin,
+            tests::{Shared, start_with_clock, write},
         },
-        health::checker::Checker,
+        report::{BackendState, ServiceState},
+        samples::UNCHECKED,
     };
 
     /// The clock of this test alone.
@@ -151,41 +144,20 @@ mod tests {
 
     struct Rig {
         controller: Controller,
-        tables: Arc<Mutex<Memory>>,
+        tables: Shared,
         dir: tempfile::TempDir,
     }
 
     const EJECTION: &str =
         "ejection: { min_connects: 10, interval: 10s, eject_for: 30s }\n    health:";
 
-    fn write(dir: &tempfile::TempDir, service: &str) {
-        let state = dir.path().join("state").display().to_string();
-        let text = format!(
-            "interfaces: [{{ name: eth0 }}]
-nat: {{ addresses: [10.0.0.2], ports: 15000-15999 }}
-state_dir: {state}
-services:
-{service}"
-        );
-        fs::write(dir.path().join("mqlb.yaml"), text).unwrap();
-    }
-
     impl Rig {
         fn start() -> Self {
             let dir = tempfile::tempdir().unwrap();
-            write(&dir, &UNCHECKED.replace("health:", EJECTION));
-            let tables = Arc::<Mutex<Memory>>::default();
-            let (events, _) = tokio::sync::mpsc::channel(10);
-            let file = dir.path().join("mqlb.yaml");
-            let controller = Controller::start(Start {
-                config: crate::config::load(&file).unwrap(),
-                file,
-                datapath: Box::new(Arc::clone(&tables)),
-                origin: Origin::Fresh,
-                checker: Arc::new(Checker::new(events)),
-                host: "lb".into(),
-                clock: || TICK.load(Ordering::Relaxed),
-            });
+            write(dir.path(), &UNCHECKED.replace("health:", EJECTION));
+            let tables = Shared::default();
+            let clock = || TICK.load(Ordering::Relaxed);
+            let controller = start_with_clock(dir.path(), &tables, Origin::Fresh, clock);
             let mut rig = Self { controller: controller.unwrap(), tables, dir };
             rig.controller.tick();
             rig
@@ -240,7 +212,7 @@ services:
         // Without the setting nobody stays out.
         rig.answers(0, 20, 0);
         assert_eq!(rig.state().0, BackendState::Ejected);
-        write(&rig.dir, UNCHECKED);
+        write(rig.dir.path(), UNCHECKED);
         rig.controller.reload(false).unwrap();
         rig.pass(1);
         assert_eq!(rig.state(), (BackendState::Active, ServiceState::Ok));

@@ -17,9 +17,11 @@ pub use report::{
 };
 
 use super::{
+    commands::frozen,
     controller::Controller,
     datapath::DatapathError,
     desired::{Desired, service_key},
+    difference::{differences, effective},
     error::ChangeError,
     flows::{Names, names},
     layout,
@@ -44,14 +46,19 @@ impl Controller {
         let then = layout::tables(now, &desired, &self.health, tick)?;
         // A backend that comes takes its slots when its first checks have succeeded.
         let mut health: Health = self.health.clone();
-        let new = then.backends.keys().filter(|id| !now.backends.contains_key(id));
-        let news = new.filter(|id| health.note(**id, true, tick)).count();
+        let known = now.serving();
+        let new = then.serving().into_iter().filter(|(at, _)| !known.contains_key(at));
+        let news = new.filter(|(_, id)| health.note(*id, true, tick)).count();
         let then = layout::tables(now, &desired, &health, tick)?;
         let mut compared = self.compare(&config, &then);
         self.count_connections(&mut compared, &then)?;
         let names = (self.names(), names(&config, &overlay, &then));
         let report = |compared: Compared| compared.report(&names, &then);
         let mut notes = Vec::new();
+        let frozen = frozen(&differences(&effective(&self.config, &self.overlay), &config));
+        if !frozen.is_empty() && change.commands.is_empty() {
+            notes.push(format!("a reload would refuse this file: {}", frozen.join(", ")));
+        }
         if news > 0 {
             notes.push("new backends are counted as if they were up".to_owned());
         }

@@ -44,6 +44,16 @@ pub fn write(dir: &Path, service: &str) {
 }
 
 fn start(dir: &Path, tables: &Shared, origin: Origin) -> Result<Controller, ChangeError> {
+    start_with_clock(dir, tables, origin, || TICK.load(Ordering::Relaxed))
+}
+
+/// Tests that tell the time to the tick have a clock of their own.
+pub fn start_with_clock(
+    dir: &Path,
+    tables: &Shared,
+    origin: Origin,
+    clock: fn() -> u32,
+) -> Result<Controller, ChangeError> {
     let (events, _) = tokio::sync::mpsc::channel(10);
     Controller::start(Start {
         file: dir.join("mqlb.yaml"),
@@ -52,7 +62,7 @@ fn start(dir: &Path, tables: &Shared, origin: Origin) -> Result<Controller, Chan
         origin,
         checker: Arc::new(Checker::new(events)),
         host: "lb".into(),
-        clock: || TICK.load(Ordering::Relaxed),
+        clock,
     })
 }
 

@@ -103,6 +103,11 @@ async fn a_file_is_compared_with_what_runs() {
     assert_eq!(gone.len(), 1);
     assert_eq!(gone[0].name, *"b3");
 
+    let other = text(dir.path(), &two).replace("eth0", "eth1");
+    let report = controller.ring_diff(&RingChange { file: Some(other), commands: vec![] }).unwrap();
+    let [refused] = &report.notes[..] else { panic!("{report:?}") };
+    assert!(refused.starts_with("a reload would refuse this file: interfaces"), "{refused}");
+
     let error = controller.ring_diff(&change(vec![remove("b9")])).unwrap_err();
     assert_eq!(error.to_string(), "service mqtt has no backend b9");
     // A service of the file that runs, with a command on top, that the file does not know.
