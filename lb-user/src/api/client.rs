@@ -19,7 +19,7 @@ use tokio::{net::UnixStream, task::JoinHandle};
 use super::types::{
     BackendFilter, BackendReport, Changed, ErrorBody, ExplainQuery, Explanation, FlowFilter, Flows,
     NewBackend, NewWeight, ReloadQuery, Reloaded, RingChange, RingDiffReport, ServiceReport,
-    Status, TraceLine, TraceOrder,
+    Status, TraceEnding, TraceLine, TraceOrder,
 };
 
 /// The way to the controller that listens at a Unix socket.
@@ -176,6 +176,11 @@ impl Client {
             return Err(self.refusal(status, &answer.whole().await?));
         }
         Ok(TraceLines { answer, rest: Vec::new() })
+    }
+
+    /// Ends the trace that runs; its last line follows.
+    pub async fn end_trace(&self) -> Result<TraceEnding, ClientError> {
+        self.call(Method::DELETE, "/v1/trace", None::<&()>).await
     }
 
     async fn call<T: DeserializeOwned>(

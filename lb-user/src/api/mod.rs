@@ -14,6 +14,7 @@
 //! | `GET /v1/explain?client=&vip=` | where a client's packets go, and why |
 //! | `POST /v1/ring/diff` | what a change would move, without making it: [`types::RingChange`] |
 //! | `POST /v1/trace` | follows packets: [`types::TraceOrder`]; one line of JSON per packet, see [`types::TraceLine`] |
+//! | `DELETE /v1/trace` | ends the trace that runs |
 //! | `POST /v1/reload?dry_run=true` | makes the configuration file the truth again |
 //! | `GET /healthz`, `GET /metrics` | for supervisors and Prometheus; also over TCP, if configured |
 //!

@@ -42,7 +42,7 @@ pub fn router(controller: Handle) -> Router {
         .route("/v1/explain", get(explain))
         .route("/v1/reload", post(reload))
         .route("/v1/ring/diff", post(ring_diff))
-        .route("/v1/trace", post(trace::trace))
+        .route("/v1/trace", post(trace::trace).delete(trace::end))
         .with_state(controller.clone())
         .merge(observer(controller))
 }

@@ -7,6 +7,7 @@ use std::{
 };
 
 use axum::{
+    Json,
     body::{Body, Bytes, HttpBody},
     extract::State,
     http::header,
@@ -19,8 +20,8 @@ use tokio::{
 };
 
 use super::{
-    reply::{Refusal, body},
-    types::{TraceLine, TraceOrder},
+    reply::{Refusal, Reply, body},
+    types::{TraceEnding, TraceLine, TraceOrder},
 };
 use crate::control::{
     actor::{Handle, Stopped},
@@ -51,6 +52,11 @@ pub(super) async fn trace(
     });
     answer.await.map_err(|_| Refusal::from(Stopped))??;
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::new(Lines(told))).into_response())
+}
+
+/// Ends the trace that runs, whoever began it.
+pub(super) async fn end(State(controller): State<Handle>) -> Reply<TraceEnding> {
+    Ok(Json(TraceEnding { ends: controller.with(|c| c.tell_trace_to_end()).await? }))
 }
 
 /// Passes on what is told, and ends the trace.

@@ -74,6 +74,13 @@ pub struct ReloadQuery {
     pub dry_run: bool,
 }
 
+/// What became of the wish to end a trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TraceEnding {
+    /// Whether there is one, which ends now.
+    pub ends: bool,
+}
+
 /// How the balancer is, for supervisors.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Healthz {

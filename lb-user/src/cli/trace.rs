@@ -28,10 +28,19 @@ pub(super) async fn trace(client: &Client, output: Output, args: TraceArgs) -> O
     let mut sink = Sink::open(output, args.write.as_deref())?;
     let mut lines = client.trace(&order).await?;
     let mut packets = 0;
+    let mut interrupted = false;
     let end = loop {
         let line = tokio::select! {
             line = lines.next() => line?,
-            _ = tokio::signal::ctrl_c() => break None,
+            _ = tokio::signal::ctrl_c() => {
+                // The second time at once; the first time with what the last line has to say.
+                if interrupted {
+                    break None;
+                }
+                interrupted = true;
+                client.end_trace().await?;
+                continue;
+            }
         };
         match line {
             Some(TraceLine::Packet(packet)) => {
@@ -76,7 +85,7 @@ fn summary(packets: u64, end: Option<TraceEnd>) -> String {
     let why = match end.map(|end| end.why) {
         Some(WhyEnded::Count) => ": as many as asked for (--count)",
         Some(WhyEnded::Duration) => ": the time is over (--duration)",
-        Some(WhyEnded::Gone) | None => "",
+        Some(WhyEnded::Told | WhyEnded::Gone) | None => "",
     };
     let lost = match end {
         Some(TraceEnd { lost, .. }) if lost > 0 => {

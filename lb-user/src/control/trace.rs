@@ -5,6 +5,10 @@ mod told;
 
 use std::{
     io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -32,10 +36,11 @@ pub trait TraceSource: Send {
 }
 
 /// The trace that runs, as the controller remembers it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Running {
     session: u64,
     until: Instant,
+    told_to_end: Arc<AtomicBool>,
 }
 
 /// A trace that runs, for whoever asked for it. Dropping it does not end it: see
@@ -47,6 +52,7 @@ pub struct Trace {
     names: BackendNames,
     until: Instant,
     count: u64,
+    told_to_end: Arc<AtomicBool>,
 }
 
 impl std::fmt::Debug for Trace {
@@ -71,6 +77,9 @@ impl Trace {
             }
             if left.is_zero() {
                 break WhyEnded::Duration;
+            }
+            if self.told_to_end.load(Ordering::Relaxed) {
+                break WhyEnded::Told;
             }
             match self.source.next(left.min(LOOK_EVERY))? {
                 Some(told) if tell(told.report(&self.names)) => packets += 1,
@@ -105,14 +114,22 @@ impl Controller {
         let source = self.applied.datapath_mut().start_trace(&filter, lasts)?;
         self.traces = session;
         let until = now + lasts;
-        self.trace = Some(Running { session, until });
+        let told_to_end = Arc::<AtomicBool>::default();
+        self.trace = Some(Running { session, until, told_to_end: Arc::clone(&told_to_end) });
         tracing::info!(session, ?order, "packets are traced");
-        Ok(Trace { session, source, names, until, count: order.count })
+        Ok(Trace { session, source, names, until, count: order.count, told_to_end })
+    }
+
+    /// Tells whoever follows packets to end, in a moment. Whether anybody does.
+    #[must_use]
+    pub fn tell_trace_to_end(&self) -> bool {
+        self.trace.iter().for_each(|running| running.told_to_end.store(true, Ordering::Relaxed));
+        self.trace.is_some()
     }
 
     /// Ends a trace, unless it has ended.
     pub fn end_trace(&mut self, session: u64) {
-        if self.trace.is_some_and(|running| running.session == session) {
+        if self.trace.as_ref().is_some_and(|running| running.session == session) {
             match self.applied.datapath_mut().stop_trace() {
                 Ok(()) => {
                     self.trace = None;
@@ -126,7 +143,7 @@ impl Controller {
 
     /// Ends a trace whose time has been over for a while.
     pub(super) fn end_overdue_trace(&mut self) {
-        if let Some(Running { session, until }) = self.trace
+        if let Some(Running { session, until, .. }) = self.trace
             && Instant::now() > until + GRACE
         {
             self.end_trace(session);

@@ -8,6 +8,7 @@ use lb_tests::exclusive;
 use lb_tests::fleet::{Fleet, Plan, Traffic};
 use lb_tests::process::Process;
 use lb_tests::topology::{Arms, Family};
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use super::{GRACE, LIMIT, Stage, XdpProgram};
@@ -137,6 +138,13 @@ fn a_trace_ends_with_whoever_asked_for_it_and_there_is_one_at_a_time() {
     );
     trace.kill();
     wait_programs(&stage, |programs| programs == before);
+
+    // Ctrl-C is an orderly end.
+    let trace = start_trace(&stage, &before);
+    trace.signal(Signal::SIGINT).unwrap();
+    assert!(trace.wait(LIMIT).unwrap().success(), "{}", trace.output());
+    assert!(trace.output().ends_with("0 packets\n"), "{}", trace.output());
+    assert_eq!(stage.programs(), before);
 
     // A controller that dies leaves a program that is silent in time; the next one replaces it.
     let trace = start_trace(&stage, &before);

@@ -112,7 +112,10 @@ impl TraceRefusal {
     #[must_use]
     pub const fn hint(&self) -> &'static str {
         match self {
-            Self::Busy { .. } => "there is one trace at a time: wait until it has ended",
+            Self::Busy { .. } => {
+                "there is one trace at a time: wait until it has ended, or end it: curl -X DELETE \
+                            --unix-socket SOCKET http://mqlb/v1/trace"
+            }
             Self::Range { .. } => "a trace is bounded; ask again when it has ended",
             Self::Client(_) => "such as 198.51.100.7 or 198.51.100.0/24",
             Self::Verdict(_) => {

@@ -94,6 +94,8 @@ pub enum WhyEnded {
     Count,
     /// The time is over.
     Duration,
+    /// Somebody wanted it.
+    Told,
     /// Whoever asked does not listen any more.
     Gone,
 }
