@@ -4,27 +4,20 @@
 //! only when no packet is under way on the old one.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
-use aya::maps::MapData;
-use lb_common::layout::{maps, sizes};
+use anyhow::{Context as _, Result};
 use lb_tests::balancer::Balancer;
 use serde_json::{Value, json};
 
 use super::api::Api;
 use super::network::{self, Network, SERVICE};
+use super::rings::Rings;
 use super::{BACKENDS, Counts, median_and_p99};
-use crate::bpf;
 use crate::statistics::median;
 use crate::table::{Table, figure, verdict};
 
 const RING_AIM_MS: f64 = 10.0;
-
-/// How often it is looked which ring is in place. Looking without pause would take one of the CPUs
-/// that the controller needs.
-const LOOK: Duration = Duration::from_micros(50);
 
 const CHANGE_LIMIT: Duration = Duration::from_secs(2);
 
@@ -128,56 +121,4 @@ fn commands() -> Vec<Command> {
         command("add", "POST", String::new(), Some(network::backend(BACKENDS)), add),
         command("remove", "DELETE", format!("/{new}"), None, remove),
     ]
-}
-
-/// The rings of the data plane.
-struct Rings {
-    map: MapData,
-    /// The number of the only service.
-    service: u32,
-}
-
-impl Rings {
-    fn open(directory: &Path) -> Result<Self> {
-        let map = bpf::open(&directory.join(maps::RINGS))?;
-        for service in 0..sizes::SERVICES as u32 {
-            if bpf::inner_map(&map, service)?.is_some() {
-                return Ok(Self { map, service });
-            }
-        }
-        anyhow::bail!("no service has a ring")
-    }
-
-    /// Milliseconds until another ring is in place, and until `call` has returned.
-    fn time(&self, call: impl FnOnce() -> Result<()>) -> Result<(f64, f64)> {
-        let before = self.now()?;
-        let waiting = AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            let looking = scope.spawn(|| self.wait_for_another(before, &waiting));
-            while !waiting.load(Ordering::Acquire) {
-                std::thread::yield_now();
-            }
-            let began = Instant::now();
-            let called = call();
-            let answered = began.elapsed();
-            let changed = looking.join().ok().context("the thread that looks panicked")?;
-            called?;
-            let in_place = changed?.saturating_duration_since(began);
-            Ok((in_place.as_secs_f64() * 1e3, answered.as_secs_f64() * 1e3))
-        })
-    }
-
-    fn wait_for_another(&self, before: Option<u32>, waiting: &AtomicBool) -> Result<Instant> {
-        let deadline = Instant::now() + CHANGE_LIMIT;
-        waiting.store(true, Ordering::Release);
-        while self.now()? == before {
-            ensure!(Instant::now() < deadline, "no other ring after {CHANGE_LIMIT:?}");
-            std::thread::sleep(LOOK);
-        }
-        Ok(Instant::now())
-    }
-
-    fn now(&self) -> Result<Option<u32>> {
-        bpf::inner_map(&self.map, self.service)
-    }
 }

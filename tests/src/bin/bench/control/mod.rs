@@ -5,7 +5,9 @@ mod api;
 mod collection;
 mod commands;
 mod network;
+mod rings;
 mod start;
+mod swap;
 
 use std::path::Path;
 
@@ -26,11 +28,13 @@ pub struct Counts {
     /// Each command, as a program of its own.
     programs: usize,
     starts: usize,
-    sweeps: usize,
+    /// Of a million connections, and of ten.
+    sweeps: [usize; 2],
+    rings: usize,
 }
 
-const FULL: Counts = Counts { commands: 200, programs: 50, starts: 30, sweeps: 5 };
-const QUICK: Counts = Counts { commands: 10, programs: 5, starts: 3, sweeps: 1 };
+const FULL: Counts = Counts { commands: 200, programs: 50, starts: 30, sweeps: [5, 3], rings: 100 };
+const QUICK: Counts = Counts { commands: 10, programs: 5, starts: 3, sweeps: [1, 1], rings: 10 };
 
 pub fn run(quick: bool, mqlb: &Path, print: &dyn Fn(&str)) -> Result<Block> {
     let counts = if quick { QUICK } else { FULL };
@@ -40,9 +44,12 @@ pub fn run(quick: bool, mqlb: &Path, print: &dyn Fn(&str)) -> Result<Block> {
     print("starts and takeovers, with 100 backends");
     let starts = start::measure(mqlb, counts.starts).context("starts")?;
     print(&starts);
-    print("collection, with 1,000,000 connections");
+    print("rings, with 512 services of 1,000 backends");
+    let rings = swap::measure(counts.rings).context("rings")?;
+    print(&rings);
+    print("collection, with 1,000,000 and with 10,000,000 connections");
     let collection = collection::measure(counts.sweeps).context("collection")?;
-    Ok(Block { name: "control", text: [commands, starts, collection].join("\n") })
+    Ok(Block { name: "control", text: [commands, starts, rings, collection].join("\n") })
 }
 
 /// Median and 99th percentile.
