@@ -11,9 +11,11 @@ use lb_common::{
     ring::Slot,
     service::{Service, ServiceKey},
     settings::Settings,
+    verdict::Verdict,
 };
 
 use crate::{
+    admission::Overload,
     fragments::{Cut, Followed, FragmentKey},
     mqtt::Answer,
     packet::Ethernet,
@@ -41,6 +43,10 @@ pub enum Event {
     Revived,
     /// A segment was refused because the backend is gone.
     Refused,
+    /// A new connection was refused because the backend was given as many as it takes in that time.
+    Paced,
+    /// A new connection was refused because the backend has as many as it takes.
+    Full,
     /// The backend answered a CONNECT.
     Answered(Answer),
 }
@@ -180,18 +186,31 @@ pub trait Tables {
     fn fragment(&self, key: &FragmentKey) -> Option<Followed>;
     /// Notes where a first fragment went, in place of the least recent one if there is no room.
     fn note_fragment(&self, key: &FragmentKey, followed: Followed);
+    /// Why a SYN of `client` to a service is refused, see [`crate::admission::refuses`].
+    fn refuses(&self, service: u32, client: Addr) -> Option<Verdict>;
+    /// Why a backend takes no new connection now, see [`crate::admission::overload`].
+    fn overload(&self, backend: u32) -> Option<Overload>;
+    /// Adds to the connections that a backend has open.
+    fn change_open(&self, backend: u32, by: i64);
     /// Changes the counters of a backend.
     fn change_counters(&self, backend: u32, change: impl FnOnce(&mut BackendCounters));
 
     /// Raises a counter of a backend.
     #[inline(always)]
     fn count(&self, backend: u32, event: Event) {
+        match event {
+            Event::Opened | Event::Revived => self.change_open(backend, 1),
+            Event::Closed => self.change_open(backend, -1),
+            _ => {}
+        }
         self.change_counters(backend, |counters| match event {
             Event::Attempted => counters.attempted += 1,
             Event::Opened => counters.opened += 1,
             Event::Closed => counters.closed = counters.closed.wrapping_add(1),
             Event::Revived => counters.closed = counters.closed.wrapping_sub(1),
             Event::Refused => counters.refused += 1,
+            Event::Paced => counters.paced += 1,
+            Event::Full => counters.full += 1,
             Event::Answered(Answer::Accepted) => counters.connack_accepted += 1,
             Event::Answered(Answer::Refused) => counters.connack_refused += 1,
             Event::Answered(Answer::Unavailable) => counters.connack_unavailable += 1,

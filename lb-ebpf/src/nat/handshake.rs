@@ -34,6 +34,7 @@ pub(super) fn open(
     key: &FlowKey,
     tables: &impl Tables,
 ) -> Result<Flow, Verdict> {
+    refusal::unadmitted(segment, service, tables)?;
     if let Some(cell) = tables.pending(key)
         && let Some(flow) = again(settings, key, &cell, tables)
     {
@@ -47,6 +48,7 @@ pub(super) fn open(
         return Err(refusal::no_backend(service));
     }
     let backend = tables.backend(id).ok_or(Verdict::Inconsistent)?;
+    refusal::overloaded(id, backend, service, tables)?;
     let claimed = claim::port(segment, settings, hash, id, backend, tables)?;
     let flow = Flow {
         word: id << 8,

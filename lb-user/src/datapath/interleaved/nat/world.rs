@@ -20,8 +20,10 @@ use lb_common::{
     ring::Slot,
     service::{Service, ServiceKey},
     settings::Settings,
+    verdict::Verdict,
 };
 use lb_ebpf::{
+    admission::Overload,
     fragments::{Cut, Followed, FragmentKey},
     host::{World, golden::Net},
     tables::{InsertError, Route, RouteQuery, Tables},
@@ -287,6 +289,16 @@ impl<'a> Tables for &'a Shared {
     fn route(&self, query: &RouteQuery) -> Route {
         self.routes.get(&query.destination).copied().unwrap_or(Route::NONE)
     }
+
+    fn refuses(&self, _: u32, _: Addr) -> Option<Verdict> {
+        None
+    }
+
+    fn overload(&self, _: u32) -> Option<Overload> {
+        None
+    }
+
+    fn change_open(&self, _: u32, _: i64) {}
 
     fn change_counters(&self, _: u32, _: impl FnOnce(&mut BackendCounters)) {}
 }
