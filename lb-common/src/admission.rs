@@ -36,7 +36,7 @@ pub mod admission_flags {
 pub struct ListKey {
     /// How many bits count: those of the service's number, and of the address.
     bits: u32,
-    /// The service, or [`ListKey::ALL_SERVICES`].
+    /// The service, or [`ListKey::all_services`].
     pub service: u32,
     /// The first address of the prefix.
     pub address: Addr,
@@ -45,8 +45,13 @@ pub struct ListKey {
 shared_type!(ListKey, 24);
 
 impl ListKey {
-    /// In place of a service's number: the list for all of them.
-    pub const ALL_SERVICES: u32 = u32::MAX;
+    /// In place of a service's number: the list for all of them, of the family of `client`. There is
+    /// one for each, because the prefixes of IPv6 contain the IPv4-mapped addresses, too.
+    #[inline(always)]
+    #[must_use]
+    pub const fn all_services(client: Addr) -> u32 {
+        if client.is_v4() { u32::MAX } else { u32::MAX - 1 }
+    }
 
     /// The first `bits`, of 128, of `address`, in the list of `service`.
     #[inline(always)]

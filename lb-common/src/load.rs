@@ -37,8 +37,21 @@ impl Load {
     #[must_use]
     pub fn open(&self) -> u64 {
         // For a moment it may be below zero: who closes a connection may be seen before who opened it.
-        let open = self.open.load();
-        if open >> 63 == 0 { open } else { 0 }
+        let open = self.balance();
+        if open < 0 { 0 } else { open.cast_unsigned() }
+    }
+
+    /// Connections opened less those closed.
+    #[inline(always)]
+    #[must_use]
+    pub fn balance(&self) -> i64 {
+        self.open.load().cast_signed()
+    }
+
+    /// Begins anew, for another backend.
+    pub fn clear(&self) {
+        self.open.store(0);
+        self.new.fill();
     }
 
     /// Adds connections, or, by a negative number, subtracts them.

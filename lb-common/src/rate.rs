@@ -61,6 +61,11 @@ impl Bucket {
         Self(Word::new(now_ns.wrapping_add(rate.interval_ns)))
     }
 
+    /// Makes it full.
+    pub fn fill(&self) {
+        self.0.store(0);
+    }
+
     /// Takes one, if there is one at `now_ns`.
     ///
     /// There is none, either, for a CPU to which others were ahead several times in a row: it is

@@ -87,7 +87,7 @@ fn is_denied(admission: &Admission, service: u32, client: Addr, gate: &impl Gate
         if asked { gate.listed(&ListKey::new(list, client, 128)) } else { Listed::NOWHERE }
     };
     let own = look(admission_flags::LISTED, service);
-    let of_all = look(admission_flags::LISTED_FOR_ALL, ListKey::ALL_SERVICES);
+    let of_all = look(admission_flags::LISTED_FOR_ALL, ListKey::all_services(client));
     Listed::of_both(own, of_all).is_denied()
 }
 

@@ -179,11 +179,24 @@ pub struct BackendReport {
     pub slots: u32,
     /// Its share of the new connections, 0 to 1.
     pub share: f64,
+    /// What it may take.
+    pub limits: LimitsReport,
     /// What it carries.
     pub traffic: Traffic,
     /// Seconds until `traffic.open` counts all its connections; 0 if it does. `None` while most of
     /// them are in no table: where brokers answer directly, unless it drains.
     pub open_known_in_s: Option<u64>,
+}
+
+/// What a backend may take; `None` is as much as comes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimitsReport {
+    /// New connections per second, as configured.
+    pub new_per_second: Option<u32>,
+    /// The same, now: less while it starts slowly.
+    pub new_per_second_now: Option<u32>,
+    /// Connections that are open.
+    pub connections: Option<u32>,
 }
 
 /// What a backend does.
@@ -231,6 +244,10 @@ pub struct Traffic {
     pub closed: u64,
     /// Segments refused because the backend is gone.
     pub refused: u64,
+    /// New connections refused because more came in that time than it takes.
+    pub paced: u64,
+    /// New connections refused because it has as many as it takes.
+    pub full: u64,
     /// Answers to a CONNECT, as they passed by. Not where brokers answer directly.
     pub connacks: Connacks,
     /// Packets towards the broker.
@@ -250,6 +267,8 @@ impl std::ops::AddAssign for Traffic {
         self.opened += other.opened;
         self.closed += other.closed;
         self.refused += other.refused;
+        self.paced += other.paced;
+        self.full += other.full;
         self.connacks += other.connacks;
         self.packets_to_backend += other.packets_to_backend;
         self.bytes_to_backend += other.bytes_to_backend;

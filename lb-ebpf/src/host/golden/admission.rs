@@ -97,11 +97,12 @@ fn a_denied_source_gets_no_connection_and_keeps_the_one_it_has(net: Net) -> Case
 
 fn the_longer_prefix_decides_whose_list_it_may_be(net: Net) -> Case {
     let mut world = net.direct_world(mode::DSR);
+    let all = ListKey::all_services(net.client(1).0.into());
     admits(&mut world, Admission { flags: LISTED | LISTED_FOR_ALL, ..Admission::default() });
     world.lists.extend([
-        network(net, ListKey::ALL_SERVICES, true),
-        one(net, ListKey::ALL_SERVICES, 3, false),
-        one(net, ListKey::ALL_SERVICES, 4, true),
+        network(net, all, true),
+        one(net, all, 3, false),
+        one(net, all, 4, true),
         one(net, Net::SERVICE, 2, false),
         one(net, Net::SERVICE, 4, false),
         one(net, Net::SERVICE + 1, 5, false),
