@@ -13,6 +13,7 @@ mod packet_log;
 mod remnants;
 mod silence;
 mod spread;
+mod storms;
 mod takeover;
 mod tunnel;
 
