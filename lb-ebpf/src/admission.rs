@@ -6,6 +6,7 @@ use core::ops::Deref;
 use lb_common::{
     addr::Addr,
     admission::{Admission, ListKey, Listed, RateKey, admission_flags},
+    counters::BackendCounters,
     load::{Load, LoadLimits},
     rate::{Bucket, Rate},
     verdict::Verdict,
@@ -51,6 +52,8 @@ pub trait Gate {
     fn load_limits(&self, backend: u32) -> Option<&LoadLimits>;
     /// What it has taken.
     fn load(&self, backend: u32) -> Option<Self::LoadRef>;
+    /// Changes the counters of a backend.
+    fn change_counters(&self, backend: u32, change: impl FnOnce(&mut BackendCounters));
     /// The coarse monotonic clock, in nanoseconds.
     fn clock_ns(&self) -> u64;
 }
@@ -114,14 +117,19 @@ fn take(
     }
 }
 
-/// Why the backend with this id takes no new connection now; `None` if it takes one, which counts.
+/// Why the backend with this id takes no new connection now, which is counted; `None` if it takes
+/// one.
 #[inline(always)]
 pub fn overload(backend: u32, gate: &impl Gate) -> Option<Overload> {
     let limits = gate.load_limits(backend)?;
     let load = gate.load(backend)?;
     if load.is_full(limits) {
+        gate.change_counters(backend, |counters| counters.full += 1);
         return Some(Overload::Full);
     }
-    let paced = limits.new.is_limited() && !load.new.take(&limits.new, gate.clock_ns());
-    if paced { Some(Overload::Paced) } else { None }
+    if limits.new.is_limited() && !load.new.take(&limits.new, gate.clock_ns()) {
+        gate.change_counters(backend, |counters| counters.paced += 1);
+        return Some(Overload::Paced);
+    }
+    None
 }

@@ -6,11 +6,7 @@ use lb_common::{
     verdict::Verdict,
 };
 
-use crate::{
-    admission::Overload,
-    parse::Segment,
-    tables::{Event, Tables},
-};
+use crate::{admission::Overload, parse::Segment, tables::Tables};
 
 /// A connection attempt that no backend can take.
 #[inline(always)]
@@ -56,14 +52,12 @@ pub(crate) fn overloaded(
     if backend.flags & backend_flags::LIMITED == 0 {
         return Ok(());
     }
-    let (event, verdict) = match tables.overload(id) {
-        None => return Ok(()),
-        Some(Overload::Paced) => (Event::Paced, Verdict::BackendPaced),
+    match tables.overload(id) {
+        None => Ok(()),
+        Some(Overload::Paced) => Err(Verdict::BackendPaced),
         Some(Overload::Full) if service.flags & service_flags::RESET_WITHOUT_BACKEND != 0 => {
-            (Event::Full, Verdict::BackendFullReset)
+            Err(Verdict::BackendFullReset)
         }
-        Some(Overload::Full) => (Event::Full, Verdict::BackendFullDrop),
-    };
-    tables.count(id, event);
-    Err(verdict)
+        Some(Overload::Full) => Err(Verdict::BackendFullDrop),
+    }
 }

@@ -43,10 +43,6 @@ pub enum Event {
     Revived,
     /// A segment was refused because the backend is gone.
     Refused,
-    /// A new connection was refused because the backend was given as many as it takes in that time.
-    Paced,
-    /// A new connection was refused because the backend has as many as it takes.
-    Full,
     /// The backend answered a CONNECT.
     Answered(Answer),
 }
@@ -209,8 +205,6 @@ pub trait Tables {
             Event::Closed => counters.closed = counters.closed.wrapping_add(1),
             Event::Revived => counters.closed = counters.closed.wrapping_sub(1),
             Event::Refused => counters.refused += 1,
-            Event::Paced => counters.paced += 1,
-            Event::Full => counters.full += 1,
             Event::Answered(Answer::Accepted) => counters.connack_accepted += 1,
             Event::Answered(Answer::Refused) => counters.connack_refused += 1,
             Event::Answered(Answer::Unavailable) => counters.connack_unavailable += 1,

@@ -324,6 +324,10 @@ impl Gate for World {
         Some(self.load_of(backend))
     }
 
+    fn change_counters(&self, backend: u32, change: impl FnOnce(&mut BackendCounters)) {
+        Tables::change_counters(self, backend, change);
+    }
+
     fn clock_ns(&self) -> u64 {
         u64::from(self.now.get()) << ticks::SHIFT
     }

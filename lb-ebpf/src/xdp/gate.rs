@@ -8,6 +8,7 @@ use aya_ebpf::{
 use lb_common::{
     addr::Addr,
     admission::{Admission, ListKey, Listed, RateKey},
+    counters::BackendCounters,
     load::{Load, LoadLimits},
     rate::Bucket,
     verdict::Verdict,
@@ -19,7 +20,7 @@ use lb_ebpf::{
 
 use super::{
     maps::{ADMISSIONS, LISTS, LOAD_LIMITS, LOADS, PREFIX_RATES, SOURCE_RATES},
-    tables::inserted,
+    tables::{change_counters, inserted},
 };
 
 /// No verdict.
@@ -107,6 +108,11 @@ impl Gate for Tables {
     #[inline(always)]
     fn load(&self, backend: u32) -> Option<&'static Load> {
         LOADS.get(backend)
+    }
+
+    #[inline(always)]
+    fn change_counters(&self, backend: u32, change: impl FnOnce(&mut BackendCounters)) {
+        change_counters(backend, change);
     }
 
     #[inline(always)]

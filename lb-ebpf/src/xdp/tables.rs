@@ -240,10 +240,15 @@ impl Tables for Kernel {
 
     #[inline(always)]
     fn change_counters(&self, backend: u32, change: impl FnOnce(&mut BackendCounters)) {
-        if let Some(counters) = BACKEND_COUNTERS.get_ptr_mut(backend) {
-            // SAFETY: as in `crate::count`.
-            change(unsafe { &mut *counters });
-        }
+        change_counters(backend, change);
+    }
+}
+
+#[inline(always)]
+pub(super) fn change_counters(backend: u32, change: impl FnOnce(&mut BackendCounters)) {
+    if let Some(counters) = BACKEND_COUNTERS.get_ptr_mut(backend) {
+        // SAFETY: as in `crate::count`.
+        change(unsafe { &mut *counters });
     }
 }
 
