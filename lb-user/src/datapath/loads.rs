@@ -43,13 +43,19 @@ impl Loads {
     pub(super) fn correct(&self, before: &BTreeMap<u32, i64>, report: &SweepReport) {
         for (id, before) in before {
             let Some(load) = self.0.get(*id as usize) else { continue };
-            let of = |counts: &BTreeMap<u32, u64>| counts.get(id).copied().unwrap_or_default();
-            let by = correction(*before, load.balance(), of(&report.open), of(&report.expired));
+            let by = correction_of(*id, *before, load.balance(), report);
             if by != 0 {
                 load.change(by);
             }
         }
     }
+}
+
+/// What is to be added to the count of backend `id`, which was `before` when the sweep of this report
+/// began and is `after` now.
+pub(super) fn correction_of(id: u32, before: i64, after: i64, report: &SweepReport) -> i64 {
+    let of = |counts: &BTreeMap<u32, u64>| counts.get(&id).copied().unwrap_or_default();
+    correction(before, after, of(&report.open), of(&report.expired))
 }
 
 /// What is to be added to a count that was `before` when a sweep began and is `after` now, if the
