@@ -110,7 +110,8 @@ fn taking<'a>(
 /// Sends a segment to the backend numbered `id`.
 #[inline(always)]
 fn to(placed: &Placed<'_>, id: u32, tables: &impl Tables) -> Result<Forward, Verdict> {
-    usable(placed, id, tables).map(|backend| way(placed.segment, id, backend))
+    let backend = usable(placed, id, tables)?;
+    Ok(way(placed.segment, id, backend))
 }
 
 /// The backend numbered `id`, if its flows are forwarded.
