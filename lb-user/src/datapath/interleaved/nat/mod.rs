@@ -211,7 +211,11 @@ fn judge_counts(shared: &Shared) {
     for backend in shared.open.keys() {
         let flows = shared.flows.list().into_iter().map(|(_, entry)| entry.flow());
         let open = flows.filter(|flow| flow.backend() == *backend && !flow.is_closed()).count();
-        assert_eq!(shared.open[backend].load(Relaxed), open as i64, "of backend {backend}");
+        assert_eq!(
+            shared.open[backend].load(Relaxed),
+            open.cast_signed() as i64,
+            "of backend {backend}"
+        );
     }
 }
 
