@@ -17,8 +17,8 @@ use super::{
 };
 use crate::config::model::{Prefix, SynRate, SynRates};
 
-/// A backend is given as many connections at once as it may get in so many seconds' fraction: few,
-/// so that it gets them evenly, and enough for the time in which a CPU does not look at the clock.
+/// A backend is given at once what it may get in a tenth of a second: few, so that it gets them
+/// evenly, and enough for the time between two steps of the coarse clock, at most 10 ms.
 const BURSTS_PER_SECOND: u32 = 10;
 
 /// The rates of a service whose clients' addresses have so many bits of 128 in front of them.
