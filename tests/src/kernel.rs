@@ -1,6 +1,8 @@
 //! The XDP program in the kernel, fed by `BPF_PROG_TEST_RUN` in a network that answers its route
 //! look-ups as the golden conversations expect.
 
+mod tracing;
+
 use std::{
     collections::BTreeMap,
     env,
@@ -34,6 +36,8 @@ use lb_ebpf::host::{
 };
 use lb_user::datapath::pin_map_of_ports;
 
+pub use tracing::{EVERYTHING, Traced};
+
 use crate::{netns::Namespace, scratch::Scratch, xdp};
 
 /// `BPF_F_MMAPABLE`: the port tables are made as the controller makes them.
@@ -49,13 +53,25 @@ pub fn object() -> PathBuf {
     env::var_os("MQLB_XDP_OBJECT").map_or(checked_in, PathBuf::from)
 }
 
-/// Whether the program says what becomes of every packet, as after `mqlb run --log-packets`.
+/// Which of the programs in the object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Log {
-    /// The verifier removes the code for it.
-    Off,
-    /// To a ring that nobody reads here; what does not fit is lost.
-    On,
+pub enum Program {
+    /// The balancer as it is.
+    Plain,
+    /// The same, saying what becomes of every packet, as after `mqlb run --log-packets`: to a ring
+    /// that nobody reads here; what does not fit is lost.
+    Logging,
+    /// That of `mqlb trace`.
+    Tracing,
+}
+
+impl Program {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Plain | Self::Logging => "mqlb",
+            Self::Tracing => "mqlb_trace",
+        }
+    }
 }
 
 /// The program, its maps, and the network it looks its routes up in.
@@ -63,6 +79,7 @@ pub enum Log {
 pub struct Kernel {
     namespace: Namespace,
     ebpf: Ebpf,
+    program: Program,
     /// The interface that frames come in by, and its own XDP program, without which no frame of a
     /// test can.
     ingress: u32,
@@ -83,14 +100,14 @@ pub struct Run {
 
 impl Kernel {
     /// Loads the program and writes the plain tables of `world`.
-    pub fn load(world: &World, log: Log) -> Result<Self> {
+    pub fn load(world: &World, which: Program) -> Result<Self> {
         let namespace = golden_network()?;
         let scratch = Scratch::new()?;
         let ports = scratch.bpffs().join(maps::PORTS);
         pin_map_of_ports(&ports, sizes::PEERS.try_into()?, sizes::PORTS.try_into()?)
             .context("make the map of source ports")?;
         let mut loader = EbpfLoader::new();
-        let log_packets = u8::from(log == Log::On);
+        let log_packets = u8::from(which == Program::Logging);
         loader
             .override_global("LOG_PACKETS", &log_packets, true)
             .map_pin_path(maps::PORTS, ports)
@@ -98,13 +115,14 @@ impl Kernel {
             .map_max_entries(maps::FLOWS, world.flows_room.try_into()?)
             .map_max_entries(maps::LEARNED, world.learned_room.try_into()?);
         let mut ebpf = loader.load_file(object()).context("load the object")?;
-        program(&mut ebpf)?.load().context("load the XDP program")?;
+        program(&mut ebpf, which)?.load().context("load the XDP program")?;
         let ingress = world.ingress;
         let receives = (ingress == Net::INTERFACE)
             .then(|| namespace.run(|| xdp::attach(INTERFACE, xdp::Verdict::Pass))?)
             .transpose()?;
+        let peers = BTreeMap::new();
         let mut kernel =
-            Self { namespace, ebpf, ingress, _receives: receives, peers: BTreeMap::new() };
+            Self { namespace, ebpf, program: which, ingress, _receives: receives, peers };
         kernel.write(world)?;
         Ok(kernel)
     }
@@ -189,7 +207,7 @@ impl Kernel {
 
     /// Sends one frame through the program, `repeat` times over the same memory.
     pub fn run(&mut self, input: &Bytes, repeat: u32) -> Result<Run> {
-        let program = program(&mut self.ebpf)?;
+        let program = program(&mut self.ebpf, self.program)?;
         let mut output = vec![0; input.0.len() + 256];
         // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
         let context = [0, input.0.len() as u32, 0, self.ingress, 0, 0].map(u32::to_ne_bytes);
@@ -277,8 +295,8 @@ fn trie_key(key: &ListKey) -> lpm_trie::Key<ListData> {
     lpm_trie::Key::new(32 + u32::from(key.address_bits()), data)
 }
 
-fn program(ebpf: &mut Ebpf) -> Result<&mut Xdp> {
-    let program = ebpf.program_mut("mqlb").context("the object has the program mqlb")?;
+fn program(ebpf: &mut Ebpf, which: Program) -> Result<&mut Xdp> {
+    let program = ebpf.program_mut(which.name()).context("the object has the programs")?;
     Ok(program.try_into()?)
 }
 

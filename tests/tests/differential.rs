@@ -24,7 +24,7 @@ use lb_ebpf::{
     },
     parse::tcp_flags::{ACK, FIN, RST, SYN},
 };
-use lb_tests::kernel::{Kernel, Log, assert_counted};
+use lb_tests::kernel::{Kernel, Program, assert_counted};
 use lb_user::datapath::now;
 
 /// A generator of test input: xorshift64* (Vigna, "An experimental exploration of Marsaglia's
@@ -201,7 +201,7 @@ fn compare(family: Family, frames: u64, seed: u64) -> Result<bool> {
     let net = Net(family);
     let mut random = Random(seed);
     let world = world(net, &mut random);
-    let mut kernel = Kernel::load(&world, Log::Off)?;
+    let mut kernel = Kernel::load(&world, Program::Plain)?;
     let mut clock = Clock::turned();
     let mut traffic = Traffic { net, random, talks: Vec::new() };
     for number in 0..frames {

@@ -6,3 +6,4 @@ pub mod gate;
 pub mod maps;
 pub mod packet_log;
 pub mod tables;
+pub mod trace;

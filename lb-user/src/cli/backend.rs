@@ -15,7 +15,9 @@ use super::{
 use crate::{
     api::{
         client::Client,
-        types::{BackendFilter, BackendReport, BackendState, HealthState, NewBackend},
+        types::{
+            BackendFilter, BackendReport, BackendState, EjectedReport, HealthState, NewBackend,
+        },
     },
     config::model::Weight,
 };
@@ -136,7 +138,7 @@ fn table(backends: &[BackendReport]) -> Table {
             Cell::number(new_per_second(backend)),
             Cell::number(open(backend)),
             Cell::number(backend.traffic.opened),
-            Cell::text(backend.last_error.as_deref().unwrap_or_default()),
+            Cell::text(trouble(backend)),
         ]);
     }
     table
@@ -148,6 +150,15 @@ fn new_per_second(backend: &BackendReport) -> String {
         (Some(now), Some(full)) if now < full => format!("{now} of {full}"),
         (_, full) => full.map_or_else(|| "-".to_owned(), |full| full.to_string()),
     }
+}
+
+/// Why it is out for refusing clients, or why its last check failed.
+fn trouble(backend: &BackendReport) -> String {
+    let Some(EjectedReport { left_s, refused, answers, .. }) = backend.ejected else {
+        return backend.last_error.clone().unwrap_or_default();
+    };
+    let left = humantime::format_duration(Duration::from_secs(left_s));
+    format!("refused {refused} of {answers} clients; back in {left}")
 }
 
 /// Connections; with a `+` if there may be more, which no table has to tell apart.
@@ -163,6 +174,7 @@ fn state(state: BackendState) -> Cell {
         BackendState::Draining => Cell::warning("draining"),
         BackendState::Drained => Cell::warning("drained"),
         BackendState::Down => Cell::bad("down"),
+        BackendState::Ejected => Cell::bad("ejected"),
         BackendState::Checking => Cell::warning("checking"),
         BackendState::LastKnownGood => Cell::bad("last known good"),
     }

@@ -16,6 +16,8 @@ pub struct Health {
     came_up: BTreeMap<u32, u32>,
     /// Backends that were there from the beginning and have not been checked yet.
     expected: BTreeSet<u32>,
+    /// Who was taken out for refusing clients.
+    ejected: BTreeSet<u32>,
 }
 
 /// What the health checks found out about a backend.
@@ -114,6 +116,14 @@ impl Health {
         self.standings.retain(|id, _| keep(*id));
         self.came_up.retain(|id, _| keep(*id));
         self.expected.retain(|id| keep(*id));
+        self.ejected.retain(|id| keep(*id));
+    }
+
+    /// Takes note of who is out for refusing clients. Whether that is news.
+    pub fn eject(&mut self, ejected: BTreeSet<u32>) -> bool {
+        let news = self.ejected != ejected;
+        self.ejected = ejected;
+        news
     }
 }
 
@@ -123,8 +133,21 @@ impl Health {
 /// last known good ones: those that went down together with the one that went down last. A
 /// failing network takes all of them down within the time of a check; without that margin the one
 /// that happened to be noticed last would get everything.
+///
+/// Of these, those that were ejected take nothing, as long as that leaves one.
 #[must_use]
 pub fn accepting<'a>(
+    service: &DesiredService,
+    candidates: &[(u32, &'a DesiredBackend)],
+    health: &Health,
+) -> Vec<(u32, &'a DesiredBackend)> {
+    let healthy = healthy(service, candidates, health);
+    let mut kept = healthy.clone();
+    kept.retain(|(id, _)| !health.ejected.contains(id));
+    if kept.is_empty() { healthy } else { kept }
+}
+
+fn healthy<'a>(
     service: &DesiredService,
     candidates: &[(u32, &'a DesiredBackend)],
     health: &Health,
@@ -222,6 +245,26 @@ mod tests {
         let down = [(100, 1, false), (1000, 0, false), (1003, 2, false), (1005, 1, false)];
         let events = [&ALL_UP[..], &down].concat();
         assert_eq!(after(&service(AllDown::LastKnownGood), &events), [0, 2]);
+    }
+
+    #[test]
+    fn an_ejected_backend_takes_nothing_unless_nobody_else_does() {
+        for checked in [true, false] {
+            let service = DesiredService { checked, ..service(AllDown::Refuse) };
+            let mut health = Health::default();
+            for id in 0..4 {
+                health.note(id, true, 1);
+            }
+            let candidates: Vec<_> = (0..).zip(&service.backends).collect();
+            let takes = |health: &Health| -> Vec<u32> {
+                accepting(&service, &candidates, health).into_iter().map(|(id, _)| id).collect()
+            };
+            assert!(health.eject([1, 2].into()));
+            assert!(!health.eject([1, 2].into()), "no news");
+            assert_eq!(takes(&health), [0, 3]);
+            assert!(health.eject([0, 1, 2, 3].into()));
+            assert_eq!(takes(&health), [0, 1, 2, 3]);
+        }
     }
 
     #[test]

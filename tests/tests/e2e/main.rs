@@ -4,6 +4,7 @@
 
 mod changes;
 mod direct;
+mod ejection;
 mod failure;
 mod greeting;
 mod icmp;
@@ -11,10 +12,12 @@ mod kernel;
 mod metrics;
 mod packet_log;
 mod remnants;
+mod ring_diff;
 mod silence;
 mod spread;
 mod storms;
 mod takeover;
+mod trace;
 mod tunnel;
 
 use std::process::Command;

@@ -2,6 +2,7 @@
 
 mod admission;
 mod backend;
+mod ejection;
 mod health;
 mod http;
 mod mqtt;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    admission, backend, health,
+    admission, backend, ejection, health,
     report::{At, Checked},
     settings::TICK,
 };
@@ -86,6 +86,8 @@ pub fn service(
     let slow_start =
         at.optional("slow_start", raw.slow_start.as_ref(), |text| value::duration(text, TICK));
     let health = health::health(&at.key("health"), raw.health.unwrap_or_default());
+    let ejection =
+        ejection::ejection(&at.key("ejection"), raw.ejection.as_ref(), mode.as_ref().ok().copied());
     let own = backend::Service { vip: vip.ok(), port, mode, around };
     let backends = backend::backends(&at.key("backends"), &raw.backends.unwrap_or_default(), own);
     if let (Ok(Some(_)), Ok(limits), Ok(health)) = (slow_start, limits, &health) {
@@ -110,6 +112,7 @@ pub fn service(
         dead_after: dead_after?,
         rebase_after: rebase_after?,
         health: health?,
+        ejection: ejection?,
         backends,
     })
 }

@@ -22,7 +22,8 @@ use serde::{Deserialize, Serialize};
 
 pub use admission::{LoadLimits, PrefixRate, Sources, SynRate, SynRates};
 pub use health::{
-    HealthCheck, HttpCheck, MqttCheck, MqttVersion, Password, Probe, StatusRange, Timing, Tls,
+    Ejection, HealthCheck, HttpCheck, MqttCheck, MqttVersion, Password, Probe, StatusRange, Timing,
+    Tls,
 };
 pub use name::{InvalidName, Name};
 pub use ports::{PortRange, overlaps};
