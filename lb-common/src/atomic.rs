@@ -55,6 +55,14 @@ impl Word {
         self.0.compare_exchange(old, new, Relaxed, Relaxed).is_ok()
     }
 
+    /// Adds `number`, and wraps around.
+    #[inline(always)]
+    pub fn add(&self, number: u64) {
+        #[cfg(feature = "interleave")]
+        crate::interleave::step();
+        self.0.fetch_add(number, Relaxed);
+    }
+
     /// Sets `bits`; returns the value before.
     #[inline(always)]
     pub fn set(&self, bits: u64) -> u64 {

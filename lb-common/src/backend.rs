@@ -36,6 +36,8 @@ pub mod backend_flags {
     pub const ACCEPT: u16 = 1 << 2;
     /// It answers clients directly: its flows have no source port, and their entries none either.
     pub const DIRECT: u16 = 1 << 3;
+    /// It takes no more than its [`crate::load::LoadLimits`].
+    pub const LIMITED: u16 = 1 << 4;
 }
 
 /// One of the balancer's own addresses, used as the source towards brokers; indexed by its number.

@@ -31,9 +31,13 @@ pub struct BackendCounters {
     pub connack_unavailable: u64,
     /// Answers to a CONNECT that are no CONNACK.
     pub connack_missing: u64,
+    /// New connections refused because more came in that time than the backend takes.
+    pub paced: u64,
+    /// New connections refused because the backend has as many as it takes.
+    pub full: u64,
 }
 
-shared_type!(BackendCounters, 96);
+shared_type!(BackendCounters, 112);
 
 impl BackendCounters {
     /// Adds the copy of another CPU.
@@ -50,5 +54,7 @@ impl BackendCounters {
         self.connack_refused = self.connack_refused.wrapping_add(other.connack_refused);
         self.connack_unavailable = self.connack_unavailable.wrapping_add(other.connack_unavailable);
         self.connack_missing = self.connack_missing.wrapping_add(other.connack_missing);
+        self.paced = self.paced.wrapping_add(other.paced);
+        self.full = self.full.wrapping_add(other.full);
     }
 }

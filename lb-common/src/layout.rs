@@ -2,7 +2,7 @@
 
 /// Raised with every change of layout or meaning of a pinned map. A controller refuses pins of
 /// another version.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// Names of the maps, as the XDP program declares them and as they are pinned.
 pub mod maps {
@@ -34,6 +34,14 @@ pub mod maps {
     /// Array of words by [`crate::ring::missed_place`]: slots with flows that did not get into
     /// [`LEARNED`].
     pub const MISSED: &str = "MISSED";
+    /// Array of [`crate::admission::Admission`] by service id.
+    pub const ADMISSIONS: &str = "ADMISSIONS";
+    /// Trie of [`crate::admission::ListKey`] to [`crate::admission::Listed`].
+    pub const LISTS: &str = "LISTS";
+    /// Array of [`crate::load::LoadLimits`] by backend id.
+    pub const LOAD_LIMITS: &str = "LOAD_LIMITS";
+    /// Array of [`crate::load::Load`] by backend id.
+    pub const LOADS: &str = "LOADS";
     /// Per-CPU array of `u64` by verdict.
     pub const VERDICTS: &str = "VERDICTS";
     /// Per-CPU array of [`crate::counters::BackendCounters`] by backend id.
@@ -56,6 +64,10 @@ pub mod sizes {
     pub const FLOWS: usize = 1_048_576;
     /// Connections of backends that their slots are leaving.
     pub const LEARNED: usize = 1_048_576;
+    /// Prefixes in lists of sources, all services together.
+    pub const LISTED: usize = 65_536;
+    /// Sources, or prefixes, whose SYNs are counted at a time.
+    pub const RATES: usize = 65_536;
     /// Words of flags, one per slot and service.
     pub const MISSED: usize = SERVICES * crate::ring::MISSED_WORDS as usize;
 }

@@ -13,6 +13,7 @@
 compile_error!("mqlb supports little-endian machines only: shared words are read by both planes");
 
 pub mod addr;
+pub mod admission;
 pub mod affinity;
 pub mod atomic;
 pub mod backend;
@@ -23,7 +24,9 @@ pub mod hash;
 #[cfg(feature = "interleave")]
 pub mod interleave;
 pub mod layout;
+pub mod load;
 pub mod port;
+pub mod rate;
 pub mod replay;
 pub mod ring;
 pub mod service;

@@ -88,4 +88,6 @@ pub mod service_flags {
     pub const ONLY_MQTT: u8 = 1 << 2;
     /// A connection whose first bytes are no TLS handshake is reset.
     pub const ONLY_TLS: u8 = 1 << 3;
+    /// New connections must pass an [`crate::admission::Admission`].
+    pub const ADMITS: u8 = 1 << 4;
 }

@@ -91,6 +91,19 @@ verdicts! {
     NoBackendReset = "no_backend_reset", Reply;
     /// The service has no usable backend; dropped.
     NoBackendDrop = "no_backend_drop", Drop;
+    /// A new connection of a source that a list denies.
+    SourceDenied = "source_denied", Drop;
+    /// A SYN of a source that sends more of them than the service takes from one.
+    SourceLimited = "source_limited", Drop;
+    /// A SYN of a prefix whose sources send more of them than the service takes from one.
+    PrefixLimited = "prefix_limited", Drop;
+    /// A new connection for a backend that has just been given as many as it takes in that time; the
+    /// client sends its SYN again.
+    BackendPaced = "backend_paced", Drop;
+    /// A new connection for a backend that has as many as it takes; answered with RST.
+    BackendFullReset = "backend_full_reset", Reply;
+    /// A new connection for a backend that has as many as it takes; dropped.
+    BackendFullDrop = "backend_full_drop", Drop;
     /// A segment of no known flow; answered with RST.
     UnknownFlowReset = "unknown_flow_reset", Reply;
     /// A segment of no known flow; dropped.

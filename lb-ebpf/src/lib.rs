@@ -8,6 +8,7 @@
 #[cfg(any(test, feature = "host"))]
 extern crate std;
 
+pub mod admission;
 pub mod budget;
 pub mod checksum;
 pub mod decap;

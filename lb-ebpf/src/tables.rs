@@ -11,9 +11,11 @@ use lb_common::{
     ring::Slot,
     service::{Service, ServiceKey},
     settings::Settings,
+    verdict::Verdict,
 };
 
 use crate::{
+    admission::Overload,
     fragments::{Cut, Followed, FragmentKey},
     mqtt::Answer,
     packet::Ethernet,
@@ -180,12 +182,23 @@ pub trait Tables {
     fn fragment(&self, key: &FragmentKey) -> Option<Followed>;
     /// Notes where a first fragment went, in place of the least recent one if there is no room.
     fn note_fragment(&self, key: &FragmentKey, followed: Followed);
+    /// Why a SYN of `client` to a service is refused, see [`crate::admission::refuses`].
+    fn refuses(&self, service: u32, client: Addr) -> Option<Verdict>;
+    /// Why a backend takes no new connection now, see [`crate::admission::overload`].
+    fn overload(&self, backend: u32) -> Option<Overload>;
+    /// Adds to the connections that a backend has open.
+    fn change_open(&self, backend: u32, by: i64);
     /// Changes the counters of a backend.
     fn change_counters(&self, backend: u32, change: impl FnOnce(&mut BackendCounters));
 
     /// Raises a counter of a backend.
     #[inline(always)]
     fn count(&self, backend: u32, event: Event) {
+        match event {
+            Event::Opened | Event::Revived => self.change_open(backend, 1),
+            Event::Closed => self.change_open(backend, -1),
+            _ => {}
+        }
         self.change_counters(backend, |counters| match event {
             Event::Attempted => counters.attempted += 1,
             Event::Opened => counters.opened += 1,

@@ -13,6 +13,9 @@ fn change(world: &mut World, to: World) {
     world.rings = to.rings;
     world.slots = to.slots;
     world.backends = to.backends;
+    world.admissions = to.admissions;
+    world.lists = to.lists;
+    world.load_limits = to.load_limits;
 }
 
 fn run(case: Case) {

@@ -14,13 +14,17 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{Array, ArrayOfMaps, HashMap, Map, MapData, PerCpuArray, PerCpuValues},
+    maps::{
+        Array, ArrayOfMaps, HashMap, LpmTrie, Map, MapData, PerCpuArray, PerCpuValues, lpm_trie,
+    },
     programs::{TestRun, TestRunOptions, Xdp},
 };
 use lb_common::{
+    admission::{Admission, ListKey, Listed},
     backend::{Backend, PeerKey, Source},
     counters::BackendCounters,
     layout::{maps, sizes},
+    load::LoadLimits,
     ring::{SLOTS, Slot},
     service::{Service, ServiceKey},
     settings::Settings,
@@ -146,7 +150,24 @@ impl Kernel {
             backends.set(*id, backend, 0)?;
         }
         self.write_peers(world)?;
+        self.write_limits(world)?;
         self.write_rings(world)
+    }
+
+    fn write_limits(&mut self, world: &World) -> Result<()> {
+        let mut admissions: Array<_, Admission> = self.map(maps::ADMISSIONS)?.try_into()?;
+        for (service, admission) in &world.admissions {
+            admissions.set(*service, admission, 0)?;
+        }
+        let mut lists: LpmTrie<_, ListData, Listed> = self.map(maps::LISTS)?.try_into()?;
+        for (key, listed) in &world.lists {
+            lists.insert(&trie_key(key), listed, 0)?;
+        }
+        let mut limits: Array<_, LoadLimits> = self.map(maps::LOAD_LIMITS)?.try_into()?;
+        for (backend, limit) in &world.load_limits {
+            limits.set(*backend, limit, 0)?;
+        }
+        Ok(())
     }
 
     fn write_peers(&mut self, world: &World) -> Result<()> {
@@ -262,6 +283,16 @@ impl Kernel {
     fn map(&mut self, name: &str) -> Result<&mut Map> {
         self.ebpf.map_mut(name).with_context(|| format!("the program has a map {name}"))
     }
+}
+
+/// A prefix of a list behind its number of bits.
+type ListData = [u8; 20];
+
+fn trie_key(key: &ListKey) -> lpm_trie::Key<ListData> {
+    let mut data = [0; 20];
+    data[..4].copy_from_slice(&key.service.to_ne_bytes());
+    data[4..].copy_from_slice(&key.address.octets());
+    lpm_trie::Key::new(32 + u32::from(key.address_bits()), data)
 }
 
 fn program(ebpf: &mut Ebpf, which: Program) -> Result<&mut Xdp> {

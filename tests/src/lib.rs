@@ -14,6 +14,7 @@ pub mod decap;
 #[cfg(feature = "embedded-broker")]
 pub mod embedded;
 pub mod fleet;
+pub mod flood;
 pub mod kernel;
 pub mod netns;
 pub mod nftables;

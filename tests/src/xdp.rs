@@ -1,4 +1,4 @@
-//! The smallest XDP programs there are: one verdict for every frame.
+//! The smallest XDP programs there are: one verdict for every frame, or one way out.
 //!
 //! A veth only takes what the XDP program of its peer transmits (`XDP_TX`) if it has an XDP program
 //! itself. Generic receive offload, which is enough for redirects, is not for this: the frames
@@ -27,12 +27,44 @@ pub struct Attached {
     _link: OwnedFd,
 }
 
+/// Sends frames out of an interface as a driver does, a million and more per second: they pass no
+/// socket and no queue.
+#[derive(Debug)]
+pub struct Injector {
+    program: OwnedFd,
+}
+
 // Commands, types and flags of bpf(2), from linux/bpf.h and linux/if_link.h.
 const BPF_PROG_LOAD: libc::c_int = 5;
+const BPF_PROG_TEST_RUN: libc::c_int = 10;
 const BPF_LINK_CREATE: libc::c_int = 28;
 const BPF_PROG_TYPE_XDP: u32 = 6;
 const BPF_XDP: u32 = 37;
 const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
+/// What the program says is done with the frames (Linux 5.18).
+const BPF_F_TEST_XDP_LIVE_FRAMES: u32 = 1 << 1;
+/// The helper `bpf_redirect`.
+const REDIRECT: i32 = 23;
+
+/// The same for `BPF_PROG_TEST_RUN`.
+#[repr(C)]
+#[derive(Default)]
+struct RunRequest {
+    program: u32,
+    returned: u32,
+    frame_len: u32,
+    output_len: u32,
+    frame: u64,
+    output: u64,
+    repeat: u32,
+    duration: u32,
+    context_lens: [u32; 2],
+    contexts: [u64; 2],
+    flags: u32,
+    cpu: u32,
+    batch: u32,
+    pad: u32,
+}
 
 /// struct `bpf_insn`.
 #[repr(C)]
@@ -63,17 +95,85 @@ struct LinkRequest {
 
 /// Gives `interface`, in the namespace of the calling thread, a program in native mode.
 pub fn attach(interface: &str, verdict: Verdict) -> Result<Attached> {
-    let link = load(verdict).and_then(|program| link(&program, interface));
+    // r0 = verdict; exit
+    let program = [Instruction::set(0, verdict as i32), Instruction::EXIT];
+    let link = load(&program).and_then(|program| link(&program, interface));
     let link = link.with_context(|| format!("attach an XDP program to {interface}"))?;
     Ok(Attached { _link: link })
 }
 
-fn load(verdict: Verdict) -> io::Result<OwnedFd> {
-    // r0 = verdict; exit
-    let program = [
-        Instruction { opcode: 0xb7, registers: 0, offset: 0, immediate: verdict as i32 },
-        Instruction { opcode: 0x95, registers: 0, offset: 0, immediate: 0 },
+impl Injector {
+    /// Out of `interface`, in the namespace of the calling thread; the driver of its other end runs
+    /// an XDP program. If `forges`, IPv4 frames have ever other source addresses.
+    pub fn new(interface: &str, forges: bool) -> Result<Self> {
+        let index = if_nametoindex(interface).with_context(|| format!("find {interface}"))?;
+        let mut program = if forges { forging() } else { Vec::new() };
+        // r1 = interface; r2 = 0; r0 = bpf_redirect(r1, r2); exit
+        program.extend([
+            Instruction::set(1, index.cast_signed()),
+            Instruction::set(2, 0),
+            Instruction::new(0x85, 0, 0, REDIRECT),
+            Instruction::EXIT,
+        ]);
+        let program = load(&program).context("load a program that redirects")?;
+        Ok(Self { program })
+    }
+
+    /// Sends `frame` so many times, from the namespace of the interface. What does not fit is lost.
+    pub fn send(&self, frame: &[u8], times: u32) -> Result<()> {
+        let request = RunRequest {
+            program: self.program.as_raw_fd().cast_unsigned(),
+            frame_len: frame.len() as u32,
+            frame: frame.as_ptr() as u64,
+            repeat: times,
+            flags: BPF_F_TEST_XDP_LIVE_FRAMES,
+            ..RunRequest::default()
+        };
+        // SAFETY: `request` begins as BPF_PROG_TEST_RUN's attributes do; the frame lives until the call
+        // has returned, and is as long as it says; nothing is written.
+        unsafe { call(BPF_PROG_TEST_RUN, &request) }.map(drop).context("send frames")
+    }
+}
+
+impl Instruction {
+    const EXIT: Self = Self::new(0x95, 0, 0, 0);
+
+    /// The registers are the destination, and 16 times the source.
+    const fn new(opcode: u8, registers: u8, offset: i16, immediate: i32) -> Self {
+        Self { opcode, registers, offset, immediate }
+    }
+
+    /// register = value
+    const fn set(register: u8, value: i32) -> Self {
+        Self::new(0xb7, register, 0, value)
+    }
+}
+
+/// Adds one to the lower half of the IPv4 source address, and takes one from the upper half, so that
+/// no checksum changes. What a frame was sent as, its memory holds when it is used again.
+fn forging() -> Vec<Instruction> {
+    // r2 = data; r3 = data_end; r4 = r2 + 30; if r4 > r3, skip what follows
+    let mut program = vec![
+        Instruction::new(0x61, 0x12, 0, 0),
+        Instruction::new(0x61, 0x13, 4, 0),
+        Instruction::new(0xbf, 0x24, 0, 0),
+        Instruction::new(0x07, 0x04, 0, 30),
+        Instruction::new(0x2d, 0x34, 10, 0),
     ];
+    for (offset, change) in [(28, 1), (26, -1)] {
+        // r5 = half, in host byte order, changed; half = r5, in network byte order
+        program.extend([
+            Instruction::new(0x69, 0x25, offset, 0),
+            Instruction::new(0xdc, 0x05, 0, 16),
+            Instruction::new(0x07, 0x05, 0, change),
+            Instruction::new(0xdc, 0x05, 0, 16),
+            Instruction::new(0x6b, 0x52, offset, 0),
+        ]);
+    }
+    program
+}
+
+fn load(program: &[Instruction]) -> io::Result<OwnedFd> {
     let license = CString::new("GPL")?;
     let request = LoadRequest {
         program_type: BPF_PROG_TYPE_XDP,
@@ -103,13 +203,21 @@ fn link(program: &OwnedFd, interface: &str) -> io::Result<OwnedFd> {
 /// `request` must have the layout of the command's attributes, and every pointer in it must be
 /// valid.
 unsafe fn bpf<T>(command: libc::c_int, request: &T) -> io::Result<OwnedFd> {
+    // SAFETY: the caller's promise; the kernel has just made this descriptor for us.
+    unsafe { call(command, request).map(|descriptor| OwnedFd::from_raw_fd(descriptor)) }
+}
+
+/// A command of bpf(2).
+///
+/// # Safety
+/// As for [`bpf`], but for what it makes.
+unsafe fn call<T>(command: libc::c_int, request: &T) -> io::Result<i32> {
     // SAFETY: the kernel reads `size_of::<T>()` bytes at `request`, which is that long; the caller
     // answers for what they mean.
     let result =
         unsafe { libc::syscall(libc::SYS_bpf, command, &raw const *request, size_of::<T>()) };
     match i32::try_from(result) {
-        // SAFETY: the kernel has just made this descriptor for us.
-        Ok(descriptor) if descriptor >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(descriptor) }),
+        Ok(result) if result >= 0 => Ok(result),
         _ => Err(io::Error::last_os_error()),
     }
 }

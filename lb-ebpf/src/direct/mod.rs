@@ -72,23 +72,55 @@ fn decide<T: Tables>(
     settings: &Settings,
     tables: &T,
 ) -> Result<Forward, Verdict> {
-    if placed.slot.has(slot_flags::LOOKUP) {
-        return if placed.segment.opens() {
+    let looked_up = placed.slot.has(slot_flags::LOOKUP);
+    if placed.segment.opens() {
+        refusal::unadmitted(placed.segment, placed.service, tables)?;
+        return if looked_up {
             open::decide(placed, settings, tables)
         } else {
-            follow::decide(placed, settings, tables)
+            give(placed, placed.slot.base(), tables)
         };
     }
-    let base = placed.slot.base();
-    if placed.segment.opens() && base != NO_BACKEND {
-        tables.count(base, Event::Attempted);
+    if looked_up {
+        return follow::decide(placed, settings, tables);
     }
-    to(placed, base, tables)
+    to(placed, placed.slot.base(), tables)
+}
+
+/// Gives a new connection to the backend numbered `id`.
+#[inline(always)]
+fn give(placed: &Placed<'_>, id: u32, tables: &impl Tables) -> Result<Forward, Verdict> {
+    let backend = taking(placed, id, tables)?;
+    tables.count(id, Event::Attempted);
+    Ok(way(placed.segment, id, backend))
+}
+
+/// The backend numbered `id`, if it takes a new connection now.
+#[inline(always)]
+fn taking<'a>(
+    placed: &Placed<'_>,
+    id: u32,
+    tables: &'a impl Tables,
+) -> Result<&'a Backend, Verdict> {
+    let backend = usable(placed, id, tables)?;
+    refusal::overloaded(id, backend, placed.service, tables)?;
+    Ok(backend)
 }
 
 /// Sends a segment to the backend numbered `id`.
 #[inline(always)]
 fn to(placed: &Placed<'_>, id: u32, tables: &impl Tables) -> Result<Forward, Verdict> {
+    let backend = usable(placed, id, tables)?;
+    Ok(way(placed.segment, id, backend))
+}
+
+/// The backend numbered `id`, if its flows are forwarded.
+#[inline(always)]
+fn usable<'a>(
+    placed: &Placed<'_>,
+    id: u32,
+    tables: &'a impl Tables,
+) -> Result<&'a Backend, Verdict> {
     if id == NO_BACKEND {
         return Err(if placed.segment.opens() {
             refusal::no_backend(placed.service)
@@ -101,7 +133,7 @@ fn to(placed: &Placed<'_>, id: u32, tables: &impl Tables) -> Result<Forward, Ver
         tables.count(id, Event::Refused);
         return Err(Verdict::BackendGone);
     }
-    Ok(way(placed.segment, id, backend))
+    Ok(backend)
 }
 
 /// The way of a segment to the backend numbered `id`.

@@ -8,7 +8,7 @@ use lb_common::{
     verdict::Verdict,
 };
 
-use super::{Placed, by_default, is_opening_over, is_over, to};
+use super::{Placed, by_default, give, is_opening_over, is_over, taking, to, way};
 use crate::{
     Forward, refusal,
     tables::{Event, InsertError, Tables},
@@ -49,13 +49,13 @@ pub(super) fn decide<T: Tables>(
     // where the segments that follow will go.
     let otherwise = by_default(placed, now, tables);
     if id == otherwise {
-        tables.count(id, Event::Attempted);
-        return to(placed, id, tables);
+        return give(placed, id, tables);
     }
+    let backend = taking(placed, id, tables)?;
     match tables.insert_pending(&placed.key, Flow::opening(id, placed.segment.sequence, now)) {
         Ok(()) => {
             tables.count(id, Event::Attempted);
-            to(placed, id, tables)
+            Ok(way(placed.segment, id, backend))
         }
         Err(InsertError::Exists) => {
             // Another CPU opened the same flow meanwhile: its choice stands.
@@ -65,8 +65,7 @@ pub(super) fn decide<T: Tables>(
             to(placed, opening.backend(), tables)
         }
         Err(InsertError::Full) => {
-            let forward = to(placed, otherwise, tables)?;
-            tables.count(otherwise, Event::Attempted);
+            let forward = give(placed, otherwise, tables)?;
             Ok(Forward { verdict: Verdict::ToBackendUntracked, ..forward })
         }
     }

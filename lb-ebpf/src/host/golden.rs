@@ -4,6 +4,7 @@
 //! `BPF_PROG_TEST_RUN`. Expected bytes are built from scratch by [`Frame`], never taken from the
 //! pipeline.
 
+mod admission;
 mod affinity;
 mod cases;
 pub mod decap;

@@ -3,25 +3,30 @@
 use core::cell::{Cell, RefCell};
 use core::ops::Deref;
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     rc::Rc,
     vec::Vec,
 };
 
 use lb_common::{
     addr::Addr,
+    admission::{Admission, ListKey, Listed, RateKey},
     backend::{Backend, PeerKey, Source},
     counters::BackendCounters,
     flow::{Flow, FlowCell, FlowKey},
+    load::{Load, LoadLimits},
     port::Port,
+    rate::Bucket,
     ring::Slot,
     service::{Service, ServiceKey},
     settings::Settings,
+    ticks,
     verdict::Verdict,
 };
 
 use crate::{
     Outcome,
+    admission::{self, Gate, Overload, Scope},
     fragments::{Cut, Followed, FragmentKey},
     host::Bytes,
     process,
@@ -48,6 +53,12 @@ pub struct World {
     pub sources: BTreeMap<u32, Source>,
     /// Peers and their numbers.
     pub peers: BTreeMap<PeerKey, u32>,
+    /// What new connections must pass, by service.
+    pub admissions: BTreeMap<u32, Admission>,
+    /// Lists of sources.
+    pub lists: BTreeMap<ListKey, Listed>,
+    /// What backends may take, by number.
+    pub load_limits: BTreeMap<u32, LoadLimits>,
     /// Ways on, by destination; without an entry there is none.
     pub routes: BTreeMap<Addr, Route>,
     /// The largest IP packet that any way takes.
@@ -72,6 +83,10 @@ pub struct World {
     pub missed: RefCell<BTreeSet<(u32, u32)>>,
     /// Source ports by peer.
     pub ports: RefCell<BTreeMap<u32, Rc<Vec<Port>>>>,
+    /// Buckets of sources and of prefixes.
+    pub buckets: RefCell<BTreeMap<(Scope, RateKey), Rc<Bucket>>>,
+    /// What backends have taken.
+    pub loads: RefCell<BTreeMap<u32, Rc<Load>>>,
     /// The first fragment under way.
     pub cut: Cell<Option<Cut>>,
     /// Where first fragments went.
@@ -94,6 +109,12 @@ impl World {
     #[must_use]
     pub fn count_of(&self, verdict: Verdict) -> u64 {
         self.verdicts.borrow().get(verdict.name()).copied().unwrap_or(0)
+    }
+
+    /// What a backend has taken.
+    #[must_use]
+    pub fn load_of(&self, backend: u32) -> Rc<Load> {
+        Rc::clone(self.loads.borrow_mut().entry(backend).or_default())
     }
 
     /// The counters of a backend.
@@ -248,7 +269,66 @@ impl Tables for World {
         self.fragments.borrow_mut().insert(*key, followed);
     }
 
+    fn refuses(&self, service: u32, client: Addr) -> Option<Verdict> {
+        admission::refuses(service, client, self)
+    }
+
+    fn overload(&self, backend: u32) -> Option<Overload> {
+        admission::overload(backend, self)
+    }
+
+    fn change_open(&self, backend: u32, by: i64) {
+        self.load_of(backend).change(by);
+    }
+
     fn change_counters(&self, backend: u32, change: impl FnOnce(&mut BackendCounters)) {
         change(self.counters.borrow_mut().entry(backend).or_default());
+    }
+}
+
+impl Gate for World {
+    type BucketRef = Rc<Bucket>;
+    type LoadRef = Rc<Load>;
+
+    fn admission(&self, service: u32) -> Option<&Admission> {
+        self.admissions.get(&service)
+    }
+
+    fn listed(&self, key: &ListKey) -> Listed {
+        let mine = |(prefix, _): &(&ListKey, &Listed)| {
+            prefix.service == key.service && prefix.contains(key.address)
+        };
+        let longest = self.lists.iter().filter(mine).max_by_key(|(key, _)| key.address_bits());
+        longest.map_or(Listed::NOWHERE, |(_, listed)| *listed)
+    }
+
+    fn bucket(&self, scope: Scope, key: &RateKey) -> Option<Rc<Bucket>> {
+        self.buckets.borrow().get(&(scope, *key)).cloned()
+    }
+
+    fn begin(&self, scope: Scope, key: &RateKey, bucket: Bucket) -> Result<(), InsertError> {
+        match self.buckets.borrow_mut().entry((scope, *key)) {
+            Entry::Occupied(_) => Err(InsertError::Exists),
+            Entry::Vacant(place) => {
+                place.insert(Rc::new(bucket));
+                Ok(())
+            }
+        }
+    }
+
+    fn load_limits(&self, backend: u32) -> Option<&LoadLimits> {
+        self.load_limits.get(&backend)
+    }
+
+    fn load(&self, backend: u32) -> Option<Rc<Load>> {
+        Some(self.load_of(backend))
+    }
+
+    fn change_counters(&self, backend: u32, change: impl FnOnce(&mut BackendCounters)) {
+        Tables::change_counters(self, backend, change);
+    }
+
+    fn clock_ns(&self) -> u64 {
+        u64::from(self.now.get()) << ticks::SHIFT
     }
 }

@@ -34,6 +34,7 @@ pub(super) fn open<'a>(
     key: &FlowKey,
     tables: &'a impl Tables,
 ) -> Result<Going<'a>, Verdict> {
+    refusal::unadmitted(segment, service, tables)?;
     if let Some(cell) = tables.pending(key)
         && let Some(going) = again(settings, key, &cell, tables)
     {
@@ -47,6 +48,7 @@ pub(super) fn open<'a>(
         return Err(refusal::no_backend(service));
     }
     let backend = tables.backend(id).ok_or(Verdict::Inconsistent)?;
+    refusal::overloaded(id, backend, service, tables)?;
     let claimed = claim::port(segment, settings, hash, id, backend, tables)?;
     let flow = Flow {
         word: id << 8,

@@ -2,16 +2,19 @@
 
 use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
-    btf_maps::{Array, ArrayOfMaps, HashMap, LruHashMap, PerCpuArray},
+    btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, PerCpuArray},
     macros::btf_map,
 };
 use lb_common::{
+    admission::{Admission, Listed, RateKey},
     atomic::Word,
     backend::{Backend, MAX_SOURCES, PeerKey, Source},
     counters::BackendCounters,
     flow::{FlowCell, FlowKey},
     layout::sizes,
+    load::{Load, LoadLimits},
     port::Port,
+    rate::Bucket,
     ring::Ring,
     service::{Service, ServiceKey},
     settings::Settings,
@@ -59,6 +62,15 @@ pub static LEARNED: HashMap<FlowKey, FlowCell, { sizes::LEARNED }, { BPF_F_NO_PR
 #[btf_map]
 pub static MISSED: Array<Word, { sizes::MISSED }, { BPF_F_MMAPABLE as usize }> = Array::new();
 #[btf_map]
+pub static ADMISSIONS: Array<Admission, { sizes::SERVICES }> = Array::new();
+/// The keys are those of `lb_common::admission::ListKey`, in the words behind the number of bits.
+#[btf_map]
+pub static LISTS: LpmTrie<[u32; 5], Listed, { sizes::LISTED }> = LpmTrie::new();
+#[btf_map]
+pub static LOAD_LIMITS: Array<LoadLimits, { sizes::BACKENDS }> = Array::new();
+#[btf_map]
+pub static LOADS: Array<Load, { sizes::BACKENDS }, { BPF_F_MMAPABLE as usize }> = Array::new();
+#[btf_map]
 pub static VERDICTS: PerCpuArray<u64, { verdict::COUNT }> = PerCpuArray::new();
 #[btf_map]
 pub static BACKEND_COUNTERS: PerCpuArray<BackendCounters, { sizes::BACKENDS }> = PerCpuArray::new();
@@ -73,6 +85,10 @@ pub static KNOWN_SERVICES: PerCpuArray<KnownService, { known::SERVICES }> = PerC
 pub static KNOWN_PEERS: PerCpuArray<KnownPeer, { known::PEERS }> = PerCpuArray::new();
 #[btf_map]
 pub static FRAGMENTS: LruHashMap<FragmentKey, Followed, { fragments::NOTED }> = LruHashMap::new();
+#[btf_map]
+pub static SOURCE_RATES: LruHashMap<RateKey, Bucket, { sizes::RATES }> = LruHashMap::new();
+#[btf_map]
+pub static PREFIX_RATES: LruHashMap<RateKey, Bucket, { sizes::RATES }> = LruHashMap::new();
 #[btf_map]
 pub static CUT: PerCpuArray<Cut, 1> = PerCpuArray::new();
 #[btf_map]

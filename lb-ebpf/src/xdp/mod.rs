@@ -2,6 +2,7 @@
 
 pub mod fib;
 pub mod frame;
+pub mod gate;
 pub mod maps;
 pub mod packet_log;
 pub mod tables;

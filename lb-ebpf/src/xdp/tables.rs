@@ -5,6 +5,7 @@ use aya_ebpf::{
     helpers::generated::{bpf_jiffies64, bpf_ktime_get_coarse_ns},
 };
 use lb_common::{
+    addr::Addr,
     backend::{Backend, PeerKey, Source},
     counters::BackendCounters,
     flow::{Flow, FlowCell, FlowKey},
@@ -13,8 +14,10 @@ use lb_common::{
     service::{Service, ServiceKey},
     settings::Settings,
     ticks,
+    verdict::Verdict,
 };
 use lb_ebpf::{
+    admission::Overload,
     fragments::{Cut, Followed, FragmentKey},
     known, route,
     tables::{InsertError, Route, RouteQuery, Tables},
@@ -22,10 +25,11 @@ use lb_ebpf::{
 
 use super::{
     fib::fib,
+    gate,
     maps::{
         BACKEND_COUNTERS, BACKENDS, BUDGET, CLOCK, CUT, FLOWS, FRAGMENTS, GENERATION, KNOWN_PEERS,
-        KNOWN_SERVICES, LEARNED, MISSED, PEERS, PENDING, PORTS, RINGS, ROUTES, SERVICE_BY_ID,
-        SERVICES, SETTINGS, SOURCES,
+        KNOWN_SERVICES, LEARNED, LOADS, MISSED, PEERS, PENDING, PORTS, RINGS, ROUTES,
+        SERVICE_BY_ID, SERVICES, SETTINGS, SOURCES,
     },
 };
 
@@ -218,16 +222,38 @@ impl Tables for Kernel {
     }
 
     #[inline(always)]
-    fn change_counters(&self, backend: u32, change: impl FnOnce(&mut BackendCounters)) {
-        if let Some(counters) = BACKEND_COUNTERS.get_ptr_mut(backend) {
-            // SAFETY: as in `crate::count`.
-            change(unsafe { &mut *counters });
+    fn refuses(&self, service: u32, client: Addr) -> Option<Verdict> {
+        gate::refuses(service, client)
+    }
+
+    #[inline(always)]
+    fn overload(&self, backend: u32) -> Option<Overload> {
+        gate::overload(backend)
+    }
+
+    #[inline(always)]
+    fn change_open(&self, backend: u32, by: i64) {
+        if let Some(load) = LOADS.get(backend) {
+            load.change(by);
         }
+    }
+
+    #[inline(always)]
+    fn change_counters(&self, backend: u32, change: impl FnOnce(&mut BackendCounters)) {
+        change_counters(backend, change);
     }
 }
 
 #[inline(always)]
-fn inserted(result: Result<(), i32>) -> Result<(), InsertError> {
+pub(super) fn change_counters(backend: u32, change: impl FnOnce(&mut BackendCounters)) {
+    if let Some(counters) = BACKEND_COUNTERS.get_ptr_mut(backend) {
+        // SAFETY: as in `crate::count`.
+        change(unsafe { &mut *counters });
+    }
+}
+
+#[inline(always)]
+pub(super) fn inserted(result: Result<(), i32>) -> Result<(), InsertError> {
     const EEXIST: i32 = -17;
     match result {
         Ok(()) => Ok(()),

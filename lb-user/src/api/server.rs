@@ -19,7 +19,7 @@ use super::{
     },
 };
 use crate::{
-    config::model::{Backend, Weight},
+    config::model::{Backend, LoadLimits, Weight},
     control::{actor::Handle, error::ChangeError, overlay::CommandError},
     metrics::{self, Process},
 };
@@ -93,13 +93,13 @@ async fn add(
     bytes: Bytes,
 ) -> Reply<Changed> {
     let NewBackend { name, address, port, weight } = body(&bytes)?;
-    let weight = weight.unwrap_or(Weight::DEFAULT);
+    let (weight, limits) = (weight.unwrap_or(Weight::DEFAULT), LoadLimits::default());
     let added = controller.with(move |c| {
         let port = match port {
             Some(port) => port,
             None => c.service_port(&service)?,
         };
-        c.add_backend(&service, &Backend { name, address, port, weight })
+        c.add_backend(&service, &Backend { name, address, port, weight, limits })
     });
     Ok(Json(added.await??))
 }

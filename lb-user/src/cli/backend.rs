@@ -122,6 +122,7 @@ fn table(backends: &[BackendReport]) -> Table {
         "HEALTH",
         "WEIGHT",
         "SHARE",
+        "NEW/S",
         "OPEN",
         "TOTAL",
         "LAST ERROR",
@@ -134,12 +135,21 @@ fn table(backends: &[BackendReport]) -> Table {
             health(backend),
             Cell::number(backend.weight),
             Cell::number(format!("{:.1}%", backend.share * 100.0)),
+            Cell::number(new_per_second(backend)),
             Cell::number(open(backend)),
             Cell::number(backend.traffic.opened),
             Cell::text(trouble(backend)),
         ]);
     }
     table
+}
+
+/// How many new connections per second it is given at most.
+fn new_per_second(backend: &BackendReport) -> String {
+    match (backend.limits.new_per_second_now, backend.limits.new_per_second) {
+        (Some(now), Some(full)) if now < full => format!("{now} of {full}"),
+        (_, full) => full.map_or_else(|| "-".to_owned(), |full| full.to_string()),
+    }
 }
 
 /// Why it is out for refusing clients, or why its last check failed.
@@ -154,7 +164,8 @@ fn trouble(backend: &BackendReport) -> String {
 /// Connections; with a `+` if there may be more, which no table has to tell apart.
 fn open(backend: &BackendReport) -> String {
     let more = if backend.open_known_in_s == Some(0) { "" } else { "+" };
-    format!("{}{more}", backend.traffic.open)
+    let limit = backend.limits.connections.map_or_else(String::new, |most| format!(" of {most}"));
+    format!("{}{more}{limit}", backend.traffic.open)
 }
 
 fn state(state: BackendState) -> Cell {

@@ -25,6 +25,7 @@ mapping! {
         interfaces: Vec<Interface>,
         nat: Nat,
         tunnel: Tunnel,
+        sources: Sources,
         seed: Text,
         limits: Limits,
         timeouts: Timeouts,
@@ -40,6 +41,7 @@ mapping! {
 mapping! { Interface { name: Text, xdp: Text, } }
 mapping! { Nat { addresses: Vec<Text>, ports: Text, } }
 mapping! { Tunnel { sources: Vec<Text>, } }
+mapping! { Sources { deny: Vec<Text>, allow: Vec<Text>, } }
 mapping! { Limits { connections: Text, pending: Text, backends: Text, } }
 mapping! { Timeouts { pending: Text, closed: Text, port_rest: Text, } }
 mapping! { Api { socket: Text, mode: Text, metrics: Text, } }
@@ -56,6 +58,11 @@ mapping! {
         no_backend: Text,
         unknown_flow: Text,
         guard: Text,
+        sources: Sources,
+        syn_rates: SynRates,
+        max_new_per_second: Text,
+        slow_start: Text,
+        max_connections: Text,
         all_down: Text,
         dead_after: Text,
         rebase_after: Text,
@@ -76,7 +83,20 @@ mapping! {
     }
 }
 
-mapping! { Backend { name: Text, address: Text, port: Text, weight: Text, } }
+mapping! { SynRates { source: SynRate, prefix: PrefixRate, } }
+mapping! { SynRate { rate: Text, burst: Text, } }
+mapping! { PrefixRate { bits: Text, rate: Text, burst: Text, } }
+
+mapping! {
+    Backend {
+        name: Text,
+        address: Text,
+        port: Text,
+        weight: Text,
+        max_new_per_second: Text,
+        max_connections: Text,
+    }
+}
 
 // `type` is a keyword, so this one is written out.
 /// The keys of every type of check; which of them belong together is for `check` to say.

@@ -134,9 +134,10 @@ impl Applied {
 mod tests {
     use std::sync::{Arc, Mutex};
 
-    use lb_common::{addr::Addr, service::ServiceKey, settings::Settings};
+    use lb_common::{addr::Addr, admission::Admission, service::ServiceKey, settings::Settings};
 
     use super::*;
+    use crate::config::model::LoadLimits;
     use crate::control::{
         datapath::Edit,
         desired::{Desired, Endpoint},
@@ -152,6 +153,7 @@ mod tests {
             endpoint: Endpoint { address: Addr::v4([10, 0, 0, 1]), port: 1883 },
             weight: 1,
             drained: false,
+            limits: LoadLimits { max_new_per_second: Some(5), ..LoadLimits::default() },
         };
         let service = super::super::desired::DesiredService {
             name: "s".parse().unwrap(),
@@ -160,6 +162,9 @@ mod tests {
             mode: 0,
             flags: 0,
             affinity: lb_common::affinity::Affinity::CONNECTION,
+            rates: Admission::default(),
+            listed: vec![("198.51.100.0/24".parse().unwrap(), true)],
+            slow_start_ticks: 0,
             checked: false,
             all_down: crate::config::model::AllDown::Refuse,
             together_ticks: 0,
@@ -170,6 +175,7 @@ mod tests {
         let desired = Desired {
             settings: Settings { ports: 10, sources_v4: 1, ..Settings::default() },
             sources: vec![Addr::v4([10, 0, 0, 2])],
+            listed: vec![("198.51.100.7/32".parse().unwrap(), false)],
             max_backends: 10,
             services: vec![service],
         };

@@ -9,6 +9,7 @@ use std::{
 use lb_common::hash::Seed;
 
 use super::{
+    admission,
     apply::Applied,
     checks::Checks,
     counts::Counts,
@@ -110,6 +111,7 @@ impl Controller {
             }
             Origin::TakenOver => {
                 let (mut tables, health) = record.tables.restore((start.clock)());
+                tables.lists = start.datapath.lists()?;
                 transitions::read_back(&mut tables, &*start.datapath, (start.clock)())?;
                 (tables, health)
             }
@@ -140,6 +142,9 @@ impl Controller {
             traces: 0,
         };
         controller.change(start.config, record.changes, true)?;
+        if start.origin == Origin::Fresh {
+            controller.health.expect(controller.applied.tables().backends.keys().copied());
+        }
         controller.note_read(true);
         Ok(controller)
     }
@@ -233,6 +238,7 @@ impl Controller {
         self.behind |= self.judge();
         self.catch_up();
         self.clean();
+        self.warm();
         self.end_overdue_trace();
         let now = self.now();
         match self.counts.second(&mut self.applied, now) {
@@ -290,6 +296,23 @@ impl Controller {
         any
     }
 
+    /// Gives backends that came up lately more of their rate.
+    fn warm(&mut self) {
+        if !self.health.is_any_new() {
+            return;
+        }
+        let (desired, now) = (self.desired(), self.now());
+        let mut target = self.applied.tables().clone();
+        admission::warm(&mut target, &desired, &self.health, now);
+        match self.applied.change(&target, now) {
+            Ok(_) => {
+                let slowest = desired.services.iter().map(|service| service.slow_start_ticks);
+                self.health.forget_older(slowest.max().unwrap_or_default(), now);
+            }
+            Err(error) => tracing::error!(%error, "a slow start could not go on"),
+        }
+    }
+
     /// Purges what has been removed. What fails is tried again at the next tick.
     fn clean(&mut self) {
         let clean = self.applied.tables().without_remains(self.now());
@@ -334,5 +357,7 @@ fn random_seed() -> Seed {
     Seed(random(0), random(1))
 }
 
+#[cfg(test)]
+mod storm_tests;
 #[cfg(test)]
 pub(super) mod tests;

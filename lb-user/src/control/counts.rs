@@ -81,6 +81,8 @@ impl Counts {
             opened: counters.opened,
             closed: counters.closed,
             refused: counters.refused,
+            paced: counters.paced,
+            full: counters.full,
             connacks: Connacks {
                 accepted: counters.connack_accepted,
                 refused: counters.connack_refused,

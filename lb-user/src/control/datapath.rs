@@ -3,9 +3,11 @@
 use std::{collections::BTreeMap, io, time::Duration};
 
 use lb_common::{
+    admission::{Admission, ListKey, Listed},
     backend::{Backend, PeerKey, Source},
     counters::BackendCounters,
     flow::{Flow, FlowKey},
+    load::LoadLimits,
     ring::Ring,
     service::{Service, ServiceKey},
     settings::Settings,
@@ -39,6 +41,32 @@ pub enum Edit {
     ClearBackend {
         /// Its number.
         id: u32,
+    },
+    /// Writes what new connections of a service must pass.
+    PutAdmission {
+        /// The service's id.
+        service: u32,
+        /// The entry.
+        admission: Admission,
+    },
+    /// Writes an entry of a list of sources, new or changed.
+    PutListed {
+        /// Whose list, and the prefix.
+        key: ListKey,
+        /// What the list says about it.
+        listed: Listed,
+    },
+    /// Removes an entry of a list of sources.
+    RemoveListed {
+        /// Whose list, and the prefix.
+        key: ListKey,
+    },
+    /// Writes what a backend may take.
+    PutLoadLimits {
+        /// Its number.
+        id: u32,
+        /// The entry.
+        limits: LoadLimits,
     },
     /// Writes a peer and creates its table of source ports; a peer that is there already keeps
     /// its table.
@@ -99,6 +127,12 @@ impl std::fmt::Display for Edit {
             Self::PutSource { number, .. } => write!(f, "write source address {number}"),
             Self::PutBackend { id, .. } => write!(f, "write backend {id}"),
             Self::ClearBackend { id } => write!(f, "clear backend {id}"),
+            Self::PutAdmission { service, .. } => {
+                write!(f, "write what connections to service {service} must pass")
+            }
+            Self::PutListed { key, .. } => write!(f, "list {:?}", key.address),
+            Self::RemoveListed { key } => write!(f, "take {:?} off the list", key.address),
+            Self::PutLoadLimits { id, .. } => write!(f, "write the limits of backend {id}"),
             Self::PutPeer { peer, .. } => write!(f, "write peer {peer}"),
             Self::RemovePeer { peer, .. } => write!(f, "remove peer {peer}"),
             Self::PutRing { service, .. } => write!(f, "swap the ring of service {service}"),
@@ -169,6 +203,9 @@ pub trait Datapath: Send {
 
     /// The entry of the table of learned flows for `key`.
     fn learned_flow(&self, key: &FlowKey) -> Result<Option<Flow>, DatapathError>;
+
+    /// All lists of sources, as they are.
+    fn lists(&self) -> Result<BTreeMap<ListKey, Listed>, DatapathError>;
 
     /// The ring of a service as it is; `None` if it has none.
     fn ring(&self, service: u32) -> Result<Option<Box<Ring>>, DatapathError>;

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use lb_common::{
     addr::Addr,
+    admission::Admission,
     affinity::Affinity,
     backend::Backend,
     hash::Seed,
@@ -13,8 +14,10 @@ use lb_common::{
     tunnel::TunnelSource,
 };
 
-use super::overlay::Overlay;
-use crate::config::model::{self, AllDown, Config, Guard, Mode, Name, Prefix, Refusal, Service};
+use super::{admission, overlay::Overlay};
+use crate::config::model::{
+    self, AllDown, Config, Guard, LoadLimits, Mode, Name, Prefix, Refusal, Service,
+};
 
 /// The address and port of a broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -52,6 +55,8 @@ pub struct Desired {
     pub settings: Settings,
     /// The balancer's own addresses in the order of their numbers: IPv4 first.
     pub sources: Vec<Addr>,
+    /// Prefixes of sources in the list for all services, and whether they are denied.
+    pub listed: Vec<(Prefix, bool)>,
     /// The most backends there may be; their numbers are 1 to this.
     pub max_backends: u32,
     /// The services.
@@ -73,6 +78,12 @@ pub struct DesiredService {
     pub flags: u8,
     /// See [`lb_common::service::Service`].
     pub affinity: Affinity,
+    /// How many SYNs it takes.
+    pub rates: Admission,
+    /// Prefixes of sources in its list, and whether they are denied.
+    pub listed: Vec<(Prefix, bool)>,
+    /// How long a backend that comes up gets less than its rate; 0 is not at all.
+    pub slow_start_ticks: u32,
     /// Whether its backends are checked; if not, they are all up.
     pub checked: bool,
     /// What happens while all backends are down.
@@ -99,6 +110,8 @@ pub struct DesiredBackend {
     pub weight: u32,
     /// Whether it takes no new connections.
     pub drained: bool,
+    /// What it may take.
+    pub limits: LoadLimits,
 }
 
 impl Desired {
@@ -125,6 +138,7 @@ impl Desired {
         Self {
             settings,
             sources: [v4, v6].concat(),
+            listed: config.sources.listed().collect(),
             max_backends: config.limits.backends,
             services: config.services.iter().map(|s| DesiredService::new(s, overlay)).collect(),
         }
@@ -148,6 +162,7 @@ impl DesiredService {
             endpoint: backend.socket().into(),
             weight: backend.weight.value().into(),
             drained: overlay.is_drained(&service.name, &backend.name),
+            limits: backend.limits.or(service.limits),
             name: backend.name,
         });
         Self {
@@ -167,6 +182,9 @@ impl DesiredService {
                     Guard::Tls => service_flags::ONLY_TLS,
                 },
             affinity: affinity(service),
+            rates: admission::rates(&service.syn_rates, family_bits(service)),
+            listed: service.sources.listed().collect(),
+            slow_start_ticks: service.slow_start.map_or(0, ticks::from_duration),
             checked: service.health.is_some(),
             all_down: service.all_down,
             together_ticks: together,
@@ -190,10 +208,14 @@ pub fn service_key(address: SocketAddr) -> ServiceKey {
 }
 
 fn affinity(service: &Service) -> Affinity {
-    let family_bits = if service.vip.is_ipv4() { 32 } else { 128 };
     match service.affinity {
         model::Affinity::Connection => Affinity::CONNECTION,
         model::Affinity::Client => Affinity::client(128),
-        model::Affinity::Prefix(bits) => Affinity::client(128 - family_bits + bits),
+        model::Affinity::Prefix(bits) => Affinity::client(family_bits(service) + bits),
     }
+}
+
+/// Bits of a mapped address that are the same for all clients of the service's family.
+const fn family_bits(service: &Service) -> u8 {
+    if service.vip.is_ipv4() { 96 } else { 0 }
 }

@@ -10,12 +10,13 @@ use lb_common::{
 };
 
 use super::{
+    admission,
     controller::Controller,
     desired::{Endpoint, service_key},
     error::ChangeError,
-    report::Explanation,
+    report::{Explanation, LimitsReport},
 };
-use crate::config::model::{Backend, Refusal, Service};
+use crate::config::model::{Backend, Prefix, PrefixRate, Refusal, Service, SynRate, SynRates};
 
 impl Controller {
     /// Which backend gets the packets of `client` to `vip`, and why.
@@ -36,6 +37,7 @@ impl Controller {
             return Ok(answer);
         }
         let key = FlowKey::new(client.ip().into(), client.port().to_be_bytes(), entry.id);
+        let denied = self.explain_admission(&mut answer, configured, entry.id);
         let Some(spec) = tables.rings.get(&entry.id) else { return Ok(answer) };
         let number = slot_of(entry.flow_hash(spec.seed, key.client, key.port));
         answer.slot = Some(number);
@@ -44,9 +46,63 @@ impl Controller {
             self.explain_direct(&mut answer, configured, slot, &key)?;
         } else {
             self.explain_tracked(&mut answer, &key)?;
-            self.explain_slot(&mut answer, configured, slot.current());
+            let tracked = answer.flow.is_some() || answer.pending_backend.is_some();
+            if tracked || !denied {
+                self.explain_slot(&mut answer, configured, slot.current())?;
+            }
         }
         Ok(answer)
+    }
+
+    /// What a SYN must pass before it gets a backend; whether it is denied.
+    fn explain_admission(&self, answer: &mut Explanation, service: &Service, id: u32) -> bool {
+        let client = answer.client.ip().into();
+        let decision = admission::decides(self.applied.tables(), id, client);
+        match decision {
+            Some((prefix, true)) => answer
+                .because(format!("{prefix} is denied: a SYN is dropped, older connections stay")),
+            Some((prefix, false)) => answer.because(format!("{prefix} is allowed")),
+            None => {}
+        }
+        let SynRates { source, prefix } = service.syn_rates;
+        if let Some(SynRate { rate, burst }) = source {
+            answer.because(format!(
+                "{} may send {rate} SYNs per second, {burst} at once; more are dropped",
+                answer.client.ip()
+            ));
+        }
+        if let Some(PrefixRate { bits, rate: SynRate { rate, burst } }) = prefix {
+            let network = Prefix::new(answer.client.ip(), bits);
+            answer.because(format!(
+                "{network} together may send {rate} SYNs per second, {burst} at once; more are \
+                 dropped"
+            ));
+        }
+        decision.is_some_and(|(_, denied)| denied)
+    }
+
+    /// What the backend of a new connection may take.
+    fn explain_limits(&self, answer: &mut Explanation, id: u32) -> Result<(), ChangeError> {
+        let Some((service, backend)) = self.backend_of(id) else { return Ok(()) };
+        let LimitsReport { new_per_second: full, new_per_second_now: now, connections } =
+            self.limits_report(service, id, &backend);
+        if let (Some(now), Some(full)) = (now, full) {
+            let slow = if now < full {
+                format!(" (it starts slowly, {full} later)")
+            } else {
+                String::new()
+            };
+            answer.because(format!(
+                "it is given {now} new connections per second{slow}; more are dropped"
+            ));
+        }
+        if let Some(most) = connections {
+            let counters = self.applied.datapath().backend_counters(&[id])?;
+            let open = counters.first().map_or(0, |c| self.counts.traffic(id, c).open);
+            let full = if open < u64::from(most) { "" } else { ": a new one is refused" };
+            answer.because(format!("it has {open} connections of {most} that it may have{full}"));
+        }
+        Ok(())
     }
 
     /// Where the tables say that a flow belongs.
@@ -80,8 +136,7 @@ impl Controller {
         let number = answer.slot.unwrap_or_default();
         if !slot.has(LOOKUP) {
             answer.because(format!("slot {number} is stable: no table is asked about its flows"));
-            self.explain_slot(answer, service, slot.base());
-            return Ok(());
+            return self.explain_slot(answer, service, slot.base());
         }
         self.explain_tracked(answer, key)?;
         if answer.flow.is_none() && answer.pending_backend.is_none() {
@@ -100,12 +155,16 @@ impl Controller {
                 return Ok(());
             }
         }
-        self.explain_slot(answer, service, slot.current());
-        Ok(())
+        self.explain_slot(answer, service, slot.current())
     }
 
     /// Which backend gets a new connection.
-    fn explain_slot(&self, answer: &mut Explanation, service: &Service, owner: u32) {
+    fn explain_slot(
+        &self,
+        answer: &mut Explanation,
+        service: &Service,
+        owner: u32,
+    ) -> Result<(), ChangeError> {
         let number = answer.slot.unwrap_or_default();
         if owner == NO_BACKEND {
             let refusal = match service.no_backend {
@@ -116,7 +175,7 @@ impl Controller {
                 "no backend of {} takes new connections: they are {refusal}",
                 service.name
             ));
-            return;
+            return Ok(());
         }
         let name = self.name_of(owner);
         if answer.flow.is_some() || answer.pending_backend.is_some() {
@@ -129,6 +188,7 @@ impl Controller {
             self.settle(answer, owner);
         }
         answer.slot_backend = Some(name);
+        self.explain_limits(answer, owner)
     }
 
     /// The answer is this backend, unless its entry says that it refuses.

@@ -5,13 +5,14 @@ use std::{collections::BTreeSet, ops::Range, sync::Arc};
 use lb_common::{
     backend::{
         Backend, MAX_SOURCES,
-        backend_flags::{ACCEPT, DIRECT, FORWARD, PRESENT},
+        backend_flags::{ACCEPT, DIRECT, FORWARD, LIMITED, PRESENT},
     },
     layout::sizes,
     service::{Service, mode::is_direct},
 };
 
 use super::{
+    admission,
     desired::{Desired, DesiredBackend, DesiredService, Endpoint},
     members::{self, Health, Standing},
     tables::{Broker, RingSpec, Tables},
@@ -105,10 +106,12 @@ pub fn tables(
         next: old.next,
         ..Tables::default()
     };
+    admission::list_for_all(&mut new, desired);
     let known = old.serving();
     let mut taken = new.brokers.values().map(|broker| broker.first_peer / MAX_SOURCES).collect();
     for service in &desired.services {
         let id = service_id(old, &mut new, service)?;
+        admission::admit(&mut new, desired, service, id);
         let direct = is_direct(service.mode);
         let mut backends = Vec::with_capacity(service.backends.len());
         let dead = dead(service, health, now, |backend| known.get(&(id, backend)).copied());
@@ -123,6 +126,10 @@ pub fn tables(
             // One that is dead gets another number, and its flows go with the old one.
             let known = known.get(&(id, backend.endpoint)).filter(|id| !dead.contains(id));
             let number = known.copied().map_or_else(|| free_backend(&mut new, limit), Ok)?;
+            if let Some(limits) = admission::load_limits(service, backend, number, health, now) {
+                entry.flags |= LIMITED;
+                new.load_limits.insert(number, limits);
+            }
             new.backends.insert(number, entry);
             backends.push((number, backend));
         }

@@ -7,10 +7,15 @@ use lb_common::ticks;
 use super::desired::{DesiredBackend, DesiredService};
 use crate::config::model::AllDown;
 
-/// What the health checks found out about the backends, by id. Who is not in it was never up.
+/// What the health checks found out about the backends, by id.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Health {
+    /// Who is not in it was never up.
     standings: BTreeMap<u32, Standing>,
+    /// The tick at which a backend came up, as long as it may matter.
+    came_up: BTreeMap<u32, u32>,
+    /// Backends that were there from the beginning and have not been checked yet.
+    expected: BTreeSet<u32>,
     /// Who was taken out for refusing clients.
     ejected: BTreeSet<u32>,
 }
@@ -53,6 +58,12 @@ impl Health {
     pub fn note(&mut self, id: u32, up: bool, now: u32) -> bool {
         let standing = self.standings.entry(id).or_default();
         let before = *standing;
+        if !up {
+            self.came_up.remove(&id);
+            self.expected.remove(&id);
+        } else if before != Standing::Up && !self.expected.remove(&id) {
+            self.came_up.insert(id, now);
+        }
         *standing = match (up, before) {
             (true, _) => Standing::Up,
             (false, Standing::Up) => Standing::Down { since: now },
@@ -66,9 +77,45 @@ impl Health {
         self.standings.insert(id, standing);
     }
 
+    /// Takes note that these backends were there before their checks began: if they are found up
+    /// at once, they have not come up.
+    pub fn expect(&mut self, ids: impl Iterator<Item = u32>) {
+        self.expected = ids.collect();
+    }
+
+    /// How many ticks ago backend `id` came up; `None` if that is not known, or long ago.
+    #[must_use]
+    pub fn up_for(&self, id: u32, now: u32) -> Option<u32> {
+        self.came_up_at(id).map(|since| ticks::age(now, since))
+    }
+
+    /// The tick at which backend `id` came up.
+    #[must_use]
+    pub fn came_up_at(&self, id: u32) -> Option<u32> {
+        self.came_up.get(&id).copied()
+    }
+
+    /// Takes over that backend `id` came up at this tick.
+    pub fn set_came_up(&mut self, id: u32, since: u32) {
+        self.came_up.insert(id, since);
+    }
+
+    /// Whether some backend came up lately.
+    #[must_use]
+    pub fn is_any_new(&self) -> bool {
+        !self.came_up.is_empty()
+    }
+
+    /// Forgets when those came up that have been up for `limit` ticks.
+    pub fn forget_older(&mut self, limit: u32, now: u32) {
+        self.came_up.retain(|_, since| ticks::age(now, *since) < limit);
+    }
+
     /// Forgets all backends but those for which `keep` holds.
     pub fn retain(&mut self, keep: impl Fn(u32) -> bool) {
         self.standings.retain(|id, _| keep(*id));
+        self.came_up.retain(|id, _| keep(*id));
+        self.expected.retain(|id| keep(*id));
         self.ejected.retain(|id| keep(*id));
     }
 
@@ -126,9 +173,10 @@ fn healthy<'a>(
 
 #[cfg(test)]
 mod tests {
-    use lb_common::{addr::Addr, affinity::Affinity, service::ServiceKey};
+    use lb_common::{addr::Addr, admission::Admission, affinity::Affinity, service::ServiceKey};
 
     use super::{super::desired::Endpoint, *};
+    use crate::config::model::LoadLimits;
 
     fn service(all_down: AllDown) -> DesiredService {
         let backend = |number: u8| DesiredBackend {
@@ -136,6 +184,7 @@ mod tests {
             endpoint: Endpoint { address: Addr::v4([10, 0, 0, number]), port: 1883 },
             weight: 100,
             drained: false,
+            limits: LoadLimits::default(),
         };
         DesiredService {
             name: "mqtt".parse().unwrap(),
@@ -149,6 +198,9 @@ mod tests {
             together_ticks: 7,
             dead_ticks: None,
             rebase_ticks: 0,
+            rates: Admission::default(),
+            listed: vec![],
+            slow_start_ticks: 0,
             backends: (0..4).map(backend).collect(),
         }
     }
@@ -219,5 +271,26 @@ mod tests {
     fn one_that_is_up_is_enough() {
         let events = [&ALL_UP[..], &[(5, 0, false), (5, 1, false)]].concat();
         assert_eq!(after(&service(AllDown::LastKnownGood), &events), [2]);
+    }
+
+    #[test]
+    fn a_backend_comes_up_when_it_was_down_or_is_new_and_not_when_the_balancer_starts() {
+        let mut health = Health::default();
+        health.expect([0, 1].into_iter());
+        health.note(0, true, 100);
+        health.note(2, true, 100);
+        assert_eq!((health.up_for(0, 105), health.up_for(2, 105)), (None, Some(5)));
+        // This one was there, but was found down.
+        health.note(1, false, 101);
+        health.note(1, true, 110);
+        assert_eq!(health.up_for(1, 110), Some(0));
+        // Said once more, it is no news.
+        health.note(1, true, 115);
+        assert_eq!(health.up_for(1, 115), Some(5));
+        health.note(0, false, 120);
+        assert_eq!(health.up_for(0, 120), None);
+        health.note(0, true, 130);
+        health.forget_older(10, 135);
+        assert_eq!((health.up_for(0, 135), health.up_for(1, 135)), (Some(5), None));
     }
 }

@@ -6,14 +6,16 @@ use std::{
 };
 
 use lb_common::{
+    admission::{Admission, ListKey, Listed},
     backend::{
         Backend, PeerKey, Source,
-        backend_flags::{ACCEPT, DIRECT, FORWARD, PRESENT},
+        backend_flags::{ACCEPT, DIRECT, FORWARD, LIMITED, PRESENT},
     },
     counters::BackendCounters,
     flow::{Flow, FlowKey},
+    load::LoadLimits,
     ring::Ring,
-    service::{Service, ServiceKey},
+    service::{Service, ServiceKey, service_flags::ADMITS},
     settings::Settings,
     verdict,
 };
@@ -35,6 +37,9 @@ pub struct Memory {
     pub owners: BTreeMap<u32, Vec<u32>>,
     pub backends: BTreeMap<u32, Backend>,
     pub peers: BTreeMap<PeerKey, u32>,
+    pub admissions: BTreeMap<u32, Admission>,
+    pub lists: BTreeMap<ListKey, Listed>,
+    pub load_limits: BTreeMap<u32, LoadLimits>,
     pub flows: BTreeMap<FlowKey, Flow>,
     /// By verdict; none is 0.
     pub verdicts: Vec<u64>,
@@ -61,9 +66,13 @@ impl Memory {
             assert!(self.rings.contains_key(&service.id), "{service:?} has no ring");
             assert_eq!(self.by_id.get(&service.id), Some(service));
             assert!(self.settings.ports > 0, "a service, but no settings");
+            let admits = service.flags & ADMITS != 0;
+            assert!(!admits || self.admissions.contains_key(&service.id), "{service:?}");
         }
         for (id, backend) in &self.backends {
             assert!(backend.flags & PRESENT != 0, "backend {id}");
+            let limited = backend.flags & LIMITED != 0;
+            assert!(!limited || self.load_limits.contains_key(id), "backend {id}");
             if backend.flags & DIRECT != 0 {
                 continue;
             }
@@ -92,6 +101,18 @@ impl Memory {
             }
             Edit::ClearBackend { id } => {
                 self.backends.remove(id);
+            }
+            Edit::PutAdmission { service, admission } => {
+                self.admissions.insert(*service, *admission);
+            }
+            Edit::PutListed { key, listed } => {
+                self.lists.insert(*key, *listed);
+            }
+            Edit::RemoveListed { key } => {
+                self.lists.remove(key);
+            }
+            Edit::PutLoadLimits { id, limits } => {
+                self.load_limits.insert(*id, *limits);
             }
             Edit::PutPeer { key, peer } => {
                 self.peers.insert(*key, *peer);
@@ -197,6 +218,10 @@ impl Datapath for Memory {
         Ok(None)
     }
 
+    fn lists(&self) -> Result<BTreeMap<ListKey, Listed>, DatapathError> {
+        Ok(self.lists.clone())
+    }
+
     fn ring(&self, service: u32) -> Result<Option<Box<Ring>>, DatapathError> {
         Ok(self.rings.get(&service).cloned())
     }
@@ -244,6 +269,10 @@ impl Datapath for Arc<Mutex<Memory>> {
 
     fn learned_flow(&self, key: &FlowKey) -> Result<Option<Flow>, DatapathError> {
         self.lock().unwrap().learned_flow(key)
+    }
+
+    fn lists(&self) -> Result<BTreeMap<ListKey, Listed>, DatapathError> {
+        self.lock().unwrap().lists()
     }
 
     fn ring(&self, service: u32) -> Result<Option<Box<Ring>>, DatapathError> {

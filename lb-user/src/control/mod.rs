@@ -1,11 +1,13 @@
 //! What should be, what is, and the way from one to the other.
 //!
 //! Pure: `overlay` and `desired` (what should be), `members` and `layout` (what the tables should
-//! hold), `plan` (the edits that lead there), `record`, `difference`. Around them: `apply` makes the
+//! hold), `admission` and `warming` (what limits new connections), `plan` (the edits that lead
+//! there), `record`, `difference`. Around them: `apply` makes the
 //! edits, `state_file` keeps what outlives the process, `controller` owns all of it, and `actor` is
 //! the thread that it lives on.
 
 pub mod actor;
+pub mod admission;
 pub mod apply;
 pub mod checks;
 mod commands;
@@ -35,3 +37,4 @@ mod status;
 pub mod tables;
 pub mod trace;
 pub mod transitions;
+pub mod warming;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{
     Fault,
-    model::{Backend, Name, Service, Weight},
+    model::{Backend, LoadLimits, Name, Service, Weight},
 };
 
 /// The changes made by command, by service.
@@ -118,7 +118,8 @@ impl Overlay {
         let mut backends: Vec<Backend> = kept.collect();
         for (name, added) in &changes.added {
             let Added { address, port, weight } = *added;
-            let new = Backend { name: name.clone(), address, port, weight };
+            let limits = LoadLimits::default();
+            let new = Backend { name: name.clone(), address, port, weight, limits };
             // The file may have got the same broker meanwhile: then there is nothing to add.
             if !backends.iter().any(|b| b.name == new.name || b.socket() == new.socket()) {
                 backends.push(new);

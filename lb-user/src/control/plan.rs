@@ -2,7 +2,7 @@
 
 use lb_common::backend::{
     Backend, Source,
-    backend_flags::{DIRECT, FORWARD, PRESENT},
+    backend_flags::{ACCEPT, DIRECT, FORWARD, PRESENT},
 };
 
 use super::{datapath::Edit, tables::Tables};
@@ -45,6 +45,24 @@ pub fn plan(old: &Tables, new: &Tables, trust: Trust) -> Vec<Edit> {
         // They say how many source addresses there are: with them those are used.
         edits.extend(settings.map(Edit::PutSettings));
     }
+    // Exceptions first: at no moment is somebody denied whom both lists let in.
+    for denied in [false, true] {
+        for (key, listed) in new.lists.iter().filter(|(_, l)| l.is_denied() == denied) {
+            if changed(old.lists.get(key) == Some(listed)) {
+                edits.push(Edit::PutListed { key: *key, listed: *listed });
+            }
+        }
+    }
+    for (service, admission) in &new.admissions {
+        if changed(old.admissions.get(service) == Some(admission)) {
+            edits.push(Edit::PutAdmission { service: *service, admission: *admission });
+        }
+    }
+    for (id, limits) in &new.load_limits {
+        if changed(old.load_limits.get(id) == Some(limits)) {
+            edits.push(Edit::PutLoadLimits { id: *id, limits: *limits });
+        }
+    }
     for (id, backend) in &new.backends {
         let before = old.backends.get(id);
         if changed(before == Some(backend)) && !before.is_some_and(|b| only_loses(b, backend)) {
@@ -74,6 +92,11 @@ fn removals(old: &Tables, new: &Tables, edits: &mut Vec<Edit>) {
             edits.push(Edit::ClearService { id: service.id });
         }
     }
+    for denied in [true, false] {
+        let gone = old.lists.iter().filter(|(key, _)| !new.lists.contains_key(key));
+        let gone = gone.filter(|(_, listed)| listed.is_denied() == denied);
+        edits.extend(gone.map(|(key, _)| Edit::RemoveListed { key: *key }));
+    }
     for service in old.rings.keys().filter(|service| !new.rings.contains_key(service)) {
         edits.push(Edit::RemoveRing { service: *service });
     }
@@ -96,12 +119,11 @@ fn removals(old: &Tables, new: &Tables, edits: &mut Vec<Edit>) {
     }
 }
 
-/// Whether the change takes flags away and does nothing else: then it comes after the ring swap.
+/// Whether by the change the backend gets fewer packets: then it comes after the ring swap.
 fn only_loses(before: &Backend, after: &Backend) -> bool {
-    let lost = before.flags & !after.flags;
-    lost != 0
-        && Backend { flags: before.flags, ..*after } == *before
-        && after.flags & !before.flags == 0
+    let [had, has] = [before, after].map(|backend| backend.flags & (FORWARD | ACCEPT));
+    let same_flags = Backend { flags: before.flags, ..*after };
+    had & !has != 0 && has & !had == 0 && same_flags == *before
 }
 
 #[cfg(test)]

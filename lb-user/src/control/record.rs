@@ -78,6 +78,9 @@ struct BackendRecord {
     gone: bool,
     #[serde(default)]
     health: HealthRecord,
+    /// It came up at this tick of the machine's monotonic clock, lately.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    came_up: Option<u32>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,6 +108,7 @@ impl TablesRecord {
                     Standing::Up => HealthRecord::Up,
                     Standing::Down { since } => HealthRecord::Down(since),
                 },
+                came_up: health.came_up_at(*id),
             };
             (*id, record)
         };
@@ -186,6 +190,9 @@ impl TablesRecord {
                 HealthRecord::Down(since) => Standing::Down { since },
             };
             health.set(*id, standing);
+            if let Some(since) = record.came_up {
+                health.set_came_up(*id, since);
+            }
         }
         tables.peers = tables.peers_of_brokers();
         (tables, health)

@@ -1,5 +1,7 @@
 //! What the controller says about itself: the answers of the API, as Rust types.
 
+mod traffic;
+
 use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
@@ -9,6 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::difference::Difference;
 use crate::config::model::{AllDown, Mode, Name, Refusal};
+
+pub use traffic::{Connacks, Traffic};
 
 /// The whole picture.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -183,11 +187,24 @@ pub struct BackendReport {
     pub slots: u32,
     /// Its share of the new connections, 0 to 1.
     pub share: f64,
+    /// What it may take.
+    pub limits: LimitsReport,
     /// What it carries.
     pub traffic: Traffic,
     /// Seconds until `traffic.open` counts all its connections; 0 if it does. `None` while most of
     /// them are in no table: where brokers answer directly, unless it drains.
     pub open_known_in_s: Option<u64>,
+}
+
+/// What a backend may take; `None` is as much as comes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimitsReport {
+    /// New connections per second, as configured.
+    pub new_per_second: Option<u32>,
+    /// The same, now: less while it starts slowly.
+    pub new_per_second_now: Option<u32>,
+    /// Connections that are open.
+    pub connections: Option<u32>,
 }
 
 /// What a backend does.
@@ -224,46 +241,6 @@ pub enum HealthState {
     Down,
 }
 
-/// Connections, packets and bytes. All but `open` only grow.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Traffic {
-    /// Connections that are open now.
-    pub open: u64,
-    /// Connection attempts.
-    pub attempted: u64,
-    /// Connections whose handshake was completed.
-    pub opened: u64,
-    /// Connections that ended by FIN or RST.
-    pub closed: u64,
-    /// Segments refused because the backend is gone.
-    pub refused: u64,
-    /// Answers to a CONNECT, as they passed by. Not where brokers answer directly.
-    pub connacks: Connacks,
-    /// Packets towards the broker.
-    pub packets_to_backend: u64,
-    /// Bytes of these, IP headers included.
-    pub bytes_to_backend: u64,
-    /// Packets towards the clients.
-    pub packets_to_client: u64,
-    /// Bytes of these, IP headers included.
-    pub bytes_to_client: u64,
-}
-
-impl std::ops::AddAssign for Traffic {
-    fn add_assign(&mut self, other: Self) {
-        self.open += other.open;
-        self.attempted += other.attempted;
-        self.opened += other.opened;
-        self.closed += other.closed;
-        self.refused += other.refused;
-        self.connacks += other.connacks;
-        self.packets_to_backend += other.packets_to_backend;
-        self.bytes_to_backend += other.bytes_to_backend;
-        self.packets_to_client += other.packets_to_client;
-        self.bytes_to_client += other.bytes_to_client;
-    }
-}
-
 /// Why and how long a backend is out for refusing clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EjectedReport {
@@ -275,28 +252,6 @@ pub struct EjectedReport {
     pub answers: u64,
     /// How many times in a row it was taken out.
     pub times: u32,
-}
-
-/// What a broker answered to CONNECT.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Connacks {
-    /// Accepted.
-    pub accepted: u64,
-    /// Refused for a reason that lies with the client, such as its password.
-    pub refused: u64,
-    /// Refused because the broker is unavailable, busy, over a quota, or names another one.
-    pub unavailable: u64,
-    /// Something else than a CONNACK.
-    pub missing: u64,
-}
-
-impl std::ops::AddAssign for Connacks {
-    fn add_assign(&mut self, other: Self) {
-        self.accepted += other.accepted;
-        self.refused += other.refused;
-        self.unavailable += other.unavailable;
-        self.missing += other.missing;
-    }
 }
 
 /// Which flows are asked for.

@@ -32,7 +32,7 @@ use super::{
 use crate::{
     config::{
         self,
-        model::{Backend, Config, Mode, Name, Weight},
+        model::{Backend, Config, LoadLimits, Mode, Name, Weight},
     },
     ring::{self, diff::RingDiff},
 };
@@ -93,6 +93,7 @@ impl Controller {
                     address: *address,
                     port: port.unwrap_or(known.port),
                     weight: weight.unwrap_or(Weight::DEFAULT),
+                    limits: LoadLimits::default(),
                 };
                 self.add_to(overlay, known, &new)?;
             }

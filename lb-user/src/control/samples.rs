@@ -4,7 +4,7 @@ use lb_common::hash::Seed;
 
 use crate::config::{
     self,
-    model::{Backend, Config, Secret, Weight},
+    model::{Backend, Config, LoadLimits, Secret, Weight},
 };
 
 /// One service, `mqtt`, with the unchecked backends `b1` to `b3`, as in a file.
@@ -43,5 +43,6 @@ pub fn backend(number: u8) -> Backend {
         address: [10, 0, 1, number].into(),
         port: 1883,
         weight: Weight::DEFAULT,
+        limits: LoadLimits::default(),
     }
 }

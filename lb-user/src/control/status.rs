@@ -16,9 +16,10 @@ use super::{
     members::Standing,
     overlay::CommandError,
     report::{
-        BackendReport, BackendState, BrokerPorts, ChangesReport, HealthState, ServiceReport,
-        ServiceState, SlotsReport, Status, TablesReport, Traffic,
+        BackendReport, BackendState, BrokerPorts, ChangesReport, HealthState, LimitsReport,
+        ServiceReport, ServiceState, SlotsReport, Status, TablesReport, Traffic,
     },
+    warming,
 };
 use crate::{
     config::model::{Backend, Probe, Service},
@@ -206,8 +207,27 @@ impl Controller {
             ejections,
             slots,
             share: f64::from(slots) / f64::from(SLOTS as u32),
+            limits: self.limits_report(service, id, backend),
             traffic,
             open_known_in_s: known_in,
+        }
+    }
+
+    /// What a backend may take.
+    pub(super) fn limits_report(
+        &self,
+        service: &Service,
+        id: u32,
+        backend: &Backend,
+    ) -> LimitsReport {
+        let limits = backend.limits.or(service.limits);
+        let slow_start = service.slow_start.map_or(0, ticks::from_duration);
+        let up_for = self.health.up_for(id, self.now());
+        let full = limits.max_new_per_second;
+        LimitsReport {
+            new_per_second: full,
+            new_per_second_now: full.map(|full| warming::rate(full, up_for, slow_start)),
+            connections: limits.max_connections,
         }
     }
 

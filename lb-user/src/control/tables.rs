@@ -7,8 +7,10 @@ use std::{
 
 use lb_common::{
     addr::Addr,
+    admission::{Admission, ListKey, Listed},
     backend::{Backend, PeerKey, backend_flags::FORWARD},
     hash::Seed,
+    load::LoadLimits,
     ring::Ring,
     service::{Service, ServiceKey},
     settings::Settings,
@@ -31,6 +33,12 @@ pub struct Tables {
     pub rings: BTreeMap<u32, RingSpec>,
     /// Backends by id. One without [`FORWARD`] has been removed and waits for its purge.
     pub backends: BTreeMap<u32, Backend>,
+    /// What new connections must pass, by service id.
+    pub admissions: BTreeMap<u32, Admission>,
+    /// Lists of sources.
+    pub lists: BTreeMap<ListKey, Listed>,
+    /// What backends may take, by id.
+    pub load_limits: BTreeMap<u32, LoadLimits>,
     /// Peers by key.
     pub peers: BTreeMap<PeerKey, u32>,
     /// Which peer numbers belong to a broker.
@@ -160,6 +168,18 @@ impl Tables {
             }
             Edit::ClearBackend { id } => {
                 self.backends.remove(id);
+            }
+            Edit::PutAdmission { service, admission } => {
+                self.admissions.insert(*service, *admission);
+            }
+            Edit::PutListed { key, listed } => {
+                self.lists.insert(*key, *listed);
+            }
+            Edit::RemoveListed { key } => {
+                self.lists.remove(key);
+            }
+            Edit::PutLoadLimits { id, limits } => {
+                self.load_limits.insert(*id, *limits);
             }
             Edit::PutPeer { key, peer } => {
                 self.peers.insert(*key, *peer);

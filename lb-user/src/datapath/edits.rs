@@ -1,8 +1,9 @@
 //! Changes of the tables, as the controller plans them.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use lb_common::{
+    admission::{ListKey, Listed},
     backend::{Backend, backend_flags::FORWARD},
     counters::BackendCounters,
     flow::{Flow, FlowKey},
@@ -49,6 +50,10 @@ impl Datapath for Xdp {
                 settling.wait_once(Change::Purge)?;
                 clear_backend(tables, known, *id)
             }
+            Edit::PutAdmission { service, admission } => tables.admissions.put(service, admission),
+            Edit::PutListed { key, listed } => tables.lists.put(key, *listed),
+            Edit::RemoveListed { key } => tables.lists.remove(key),
+            Edit::PutLoadLimits { id, limits } => tables.load_limits.put(id, limits),
             Edit::PutPeer { key, peer } => peers::put(tables, known, pins, key, *peer),
             Edit::RemovePeer { key, peer } => peers::remove(tables, known, pins, key, *peer),
             Edit::PutRing { service, ring } => rings::put(tables, pins, *service, ring),
@@ -97,7 +102,10 @@ impl Datapath for Xdp {
     fn sweep(&mut self, now: u32, direct: &DirectRings) -> Result<SweepReport, DatapathError> {
         let slot_of = |key: &FlowKey| direct.place(key);
         let Self { tables, known, suspects, .. } = self;
-        collect::everything(&tables.of_flows(), known, suspects, &slot_of, now)
+        let before = tables.loads.counted(&known.backends);
+        let report = collect::everything(&tables.of_flows(), known, suspects, &slot_of, now)?;
+        tables.loads.correct(&before, &report);
+        Ok(report)
     }
 
     fn sweep_pending(&mut self, now: u32) -> Result<u64, DatapathError> {
@@ -124,6 +132,10 @@ impl Datapath for Xdp {
 
     fn learned_flow(&self, key: &FlowKey) -> Result<Option<Flow>, DatapathError> {
         self.tables.learned.get(key)
+    }
+
+    fn lists(&self) -> Result<BTreeMap<ListKey, Listed>, DatapathError> {
+        self.tables.lists.read()
     }
 
     fn ring(&self, service: u32) -> Result<Option<Box<Ring>>, DatapathError> {
@@ -191,6 +203,7 @@ fn put_backend(
 fn clear_backend(tables: &Tables, known: &mut Known, id: u32) -> Result<(), DatapathError> {
     tables.backends.zero(&id)?;
     known.backends.remove(&id);
+    tables.loads.clear(id);
     tables.backend_counters.clear(id)
 }
 

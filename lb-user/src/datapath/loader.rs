@@ -19,7 +19,7 @@ use super::{
 use crate::config::model::{Config, Limits};
 
 /// The tables that are pinned; whatever else the program uses belongs to one load of it.
-const PINNED: [&str; 15] = [
+const PINNED: [&str; 19] = [
     maps::SETTINGS,
     maps::SERVICES,
     maps::GENERATION,
@@ -33,6 +33,10 @@ const PINNED: [&str; 15] = [
     maps::FLOWS,
     maps::LEARNED,
     maps::MISSED,
+    maps::ADMISSIONS,
+    maps::LISTS,
+    maps::LOAD_LIMITS,
+    maps::LOADS,
     maps::VERDICTS,
     maps::BACKEND_COUNTERS,
 ];
@@ -43,7 +47,7 @@ fn configured(map: &str, limits: &Limits) -> Option<(u32, &'static str)> {
         maps::FLOWS | maps::LEARNED => Some((limits.connections, "limits.connections")),
         maps::PENDING => Some((limits.pending, "limits.pending")),
         // Backends are numbered from 1.
-        maps::BACKENDS | maps::BACKEND_COUNTERS => {
+        maps::BACKENDS | maps::BACKEND_COUNTERS | maps::LOAD_LIMITS | maps::LOADS => {
             Some((limits.backends.saturating_add(1), "limits.backends"))
         }
         maps::PEERS | maps::PORTS => Some((peers(limits), "limits.backends")),

@@ -9,7 +9,7 @@ use std::{
     slice,
 };
 
-use lb_common::{atomic::Word, port::Port};
+use lb_common::{atomic::Word, load::Load, port::Port};
 
 /// A value that several CPUs and both planes change at once.
 ///
@@ -21,6 +21,8 @@ pub(super) unsafe trait Shared {}
 
 // SAFETY: an atomic word.
 unsafe impl Shared for Word {}
+// SAFETY: two atomic words; all zero has taken nothing.
+unsafe impl Shared for Load {}
 // SAFETY: four atomic words; all zero is a free port.
 unsafe impl Shared for Port {}
 

@@ -229,6 +229,27 @@ pub(super) unsafe fn lookup<K, V>(
     present(unsafe { bpf(bpf_cmd::BPF_MAP_LOOKUP_ELEM, &mut attr) })
 }
 
+/// Reads the key of a map that follows `key`, or the first one if that is null, into `next`; whether
+/// there is one.
+///
+/// # Safety
+///
+/// `key` must be null or valid for reads, and `next` valid for writes, of the map's key size.
+pub(super) unsafe fn next_key<K>(
+    map: BorrowedFd<'_>,
+    key: *const K,
+    next: *mut K,
+) -> io::Result<bool> {
+    let mut attr = zeroed_attr();
+    // SAFETY: a field of integers; the rest of the union stays zero.
+    let walk = unsafe { &mut attr.__bindgen_anon_2 };
+    walk.map_fd = raw(map);
+    walk.key = key as u64;
+    walk.__bindgen_anon_1.next_key = next as u64;
+    // SAFETY: the caller's promise.
+    present(unsafe { bpf(bpf_cmd::BPF_MAP_GET_NEXT_KEY, &mut attr) })
+}
+
 /// Removes a key from a map; whether it was there.
 ///
 /// # Safety

@@ -59,6 +59,18 @@ impl<K: Pod + Debug, V: Pod> Table<K, V> {
         Ok(found.then(|| unsafe { value.assume_init() }))
     }
 
+    /// The key that follows `key`, or the first one.
+    pub(super) fn key_after(&self, key: Option<&K>) -> Result<Option<K>, DatapathError> {
+        let mut next = MaybeUninit::<K>::uninit();
+        let from = key.map_or(std::ptr::null(), std::ptr::from_ref);
+        // SAFETY: `open` has compared the size of the map's keys with that of `K`.
+        let found = unsafe { sys::next_key(self.fd(), from, next.as_mut_ptr()) };
+        let found =
+            found.map_err(|error| self.error(format!("find what follows {key:?}"), error))?;
+        // SAFETY: the kernel has written the whole key, and any bytes are a value of a `Pod`.
+        Ok(found.then(|| unsafe { next.assume_init() }))
+    }
+
     /// Writes `value` under `key`.
     pub(super) fn put(&self, key: &K, value: &V) -> Result<(), DatapathError> {
         // SAFETY: `open` has compared the sizes of the map with those of `K` and `V`.

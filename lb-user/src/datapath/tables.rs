@@ -1,10 +1,12 @@
 //! All tables of the data plane, opened by their pins.
 
 use lb_common::{
+    admission::Admission,
     backend::{Backend, PeerKey, Source},
     counters::BackendCounters,
     flow::{Flow, FlowKey},
     layout::maps,
+    load::LoadLimits,
     service::{Service, ServiceKey},
     settings::Settings,
 };
@@ -12,6 +14,8 @@ use lb_common::{
 use super::{
     StartError,
     collect::FlowTables,
+    lists::Lists,
+    loads::Loads,
     missed::Missed,
     pins::Pins,
     table::{PerCpuTable, Table},
@@ -36,6 +40,10 @@ pub(super) struct Tables {
     pub flows: Table<FlowKey, Flow>,
     pub learned: Table<FlowKey, Flow>,
     pub missed: Missed,
+    pub admissions: Table<u32, Admission>,
+    pub lists: Lists,
+    pub load_limits: Table<u32, LoadLimits>,
+    pub loads: Loads,
     pub verdicts: PerCpuTable<u64>,
     pub backend_counters: PerCpuTable<BackendCounters>,
 }
@@ -56,6 +64,10 @@ impl Tables {
             flows: Table::open(pins, maps::FLOWS)?,
             learned: Table::open(pins, maps::LEARNED)?,
             missed: Missed::open(pins)?,
+            admissions: Table::open(pins, maps::ADMISSIONS)?,
+            lists: Lists::open(pins)?,
+            load_limits: Table::open(pins, maps::LOAD_LIMITS)?,
+            loads: Loads::open(pins)?,
             verdicts: PerCpuTable::open(pins, maps::VERDICTS)?,
             backend_counters: PerCpuTable::open(pins, maps::BACKEND_COUNTERS)?,
         })

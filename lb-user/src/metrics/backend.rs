@@ -34,6 +34,36 @@ pub(super) const METRICS: &[Metric] = &[
         Values::OfBackends(|backend, samples| samples.put(&[], backend.traffic.opened)),
     ),
     Metric::counter(
+        "mqlb_backend_connections_refused_total",
+        &["service", "backend", "reason"],
+        "New connections refused: paced (more in that time than the backend takes); full (as many as \
+         it takes are open).",
+        Values::OfBackends(|backend, samples| {
+            samples.put(&["paced"], backend.traffic.paced);
+            samples.put(&["full"], backend.traffic.full);
+        }),
+    ),
+    Metric::gauge(
+        "mqlb_backend_connections_limit",
+        LABELS,
+        "The most connections that the backend takes, where that is limited.",
+        Values::OfBackends(|backend, samples| {
+            if let Some(connections) = backend.limits.connections {
+                samples.put(&[], connections);
+            }
+        }),
+    ),
+    Metric::gauge(
+        "mqlb_backend_new_connections_per_second_limit",
+        LABELS,
+        "The most new connections per second that the backend is given now, where that is limited.",
+        Values::OfBackends(|backend, samples| {
+            if let Some(rate) = backend.limits.new_per_second_now {
+                samples.put(&[], rate);
+            }
+        }),
+    ),
+    Metric::counter(
         "mqlb_backend_connacks_total",
         &["service", "backend", "result"],
         "Answers to a CONNECT that passed by: accepted; refused (a reason that lies with the client); \

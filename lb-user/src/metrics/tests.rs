@@ -210,9 +210,11 @@ async fn every_metric_can_be_other_than_zero() {
     backend.consecutive_failures = 7;
     backend.check_latency_us = Some(8);
     backend.checks = (9, 10);
+    backend.limits.connections = Some(11);
+    backend.limits.new_per_second_now = Some(12);
     let traffic = &mut backend.traffic;
     (traffic.open, traffic.attempted, traffic.opened) = (1, 2, 3);
-    (traffic.closed, traffic.connacks.accepted) = (4, 5);
+    (traffic.closed, traffic.connacks.accepted, traffic.paced) = (4, 5, 6);
     (traffic.packets_to_backend, traffic.bytes_to_backend) = (6, 7);
     let text = render(&status, &Process::read());
     let samples = samples(&text);

@@ -15,6 +15,7 @@ mod remnants;
 mod ring_diff;
 mod silence;
 mod spread;
+mod storms;
 mod takeover;
 mod trace;
 mod tunnel;

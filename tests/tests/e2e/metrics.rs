@@ -6,6 +6,7 @@ use std::net::TcpStream;
 use std::time::Instant;
 
 use lb_tests::exclusive;
+use lb_tests::fleet::Fleet;
 use lb_tests::topology::{Arms, Family};
 use serde_json::{Value, json};
 
@@ -19,7 +20,9 @@ fn stage() -> Stage {
     Stage::with_config(Arms::Two, 3, |config| {
         config["api"]["metrics"] = json!(ADDRESS);
         config["services"][0]["health"]["type"] = json!("mqtt");
+        config["services"][0]["max_connections"] = json!(1000);
         config["services"][1]["mode"] = json!("dsr");
+        config["services"][1]["max_new_per_second"] = json!(1);
     })
 }
 
@@ -67,6 +70,8 @@ fn every_documented_metric_is_set_by_a_balancer_in_use() {
     let gone = stage.connect(Family::V4, 20);
     gone.stop(GRACE).unwrap();
     let idle = stage.connect(Family::V4, 60);
+    // More at once than these brokers are given; none of them answers for the VIP.
+    let _paced = Fleet::start(stage.topology.clients(), stage.plan(Family::V6, 10)).unwrap();
     let values = scrape(&stage);
     let backend = |metric: &str, number: usize| {
         let labels = format!("{{service=\"mqtt-v4\",backend=\"broker-{number}\"}}");

@@ -11,7 +11,7 @@ use lb_common::{
 };
 
 use super::{
-    Case, Family, Net, affinity, direct, errors, fragments,
+    Case, Family, Net, admission, affinity, direct, errors, fragments,
     script::Script,
     segments::{ack, broker, client, syn, syn_ack},
     tags, too_big, tunnel,
@@ -54,6 +54,7 @@ fn family(family: Family) -> Vec<Case> {
     cases.extend(tunnel::all(net));
     cases.extend(tags::all(net));
     cases.extend(affinity::all(net));
+    cases.extend(admission::all(net));
     cases.extend(errors::all(net));
     cases.extend(fragments::all(net));
     cases.extend(too_big::all(net));

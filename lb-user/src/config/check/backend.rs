@@ -5,7 +5,10 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use super::report::{At, Checked};
+use super::{
+    admission,
+    report::{At, Checked},
+};
 use crate::config::{
     defaults,
     fault::Fault,
@@ -69,7 +72,9 @@ fn backend(at: &At, raw: &raw::Backend, service: Service<'_>) -> Checked<Backend
         None => service.port,
     };
     let weight = at.defaulted("weight", raw.weight.as_ref(), defaults::WEIGHT, weight);
-    Ok(Backend { name: name?, address: address?, port: port?, weight: weight? })
+    let [new, connections] = [raw.max_new_per_second.as_ref(), raw.max_connections.as_ref()];
+    let limits = admission::load_limits(at, new, connections, service.mode);
+    Ok(Backend { name: name?, address: address?, port: port?, weight: weight?, limits: limits? })
 }
 
 fn backend_port(text: &str, service: Service<'_>) -> Result<u16, Fault> {

@@ -1,5 +1,6 @@
 //! From the raw shape to the model: what the values mean, and whether they fit together.
 
+mod admission;
 mod backend;
 mod ejection;
 mod health;
@@ -21,7 +22,7 @@ use super::{
     defaults,
     error::Issue,
     fault::Fault,
-    model::{Config, Service},
+    model::{Config, Prefix, Service, Sources},
     raw,
     rules::Surroundings,
     value,
@@ -70,14 +71,20 @@ fn config(root: &At, raw: raw::Config) -> Checked<Config> {
     let taken = [&vips, sources].concat();
     let tunnel = tunnel::tunnel(&root.key("tunnel"), &raw.tunnel.unwrap_or_default(), &taken);
     let around = Surroundings { vips: &vips, sources, tunnel: tunnel.ok() };
-    let services = all_services(&root.key("services"), services, around);
+    let listed = raw.sources.unwrap_or_default();
+    let listed = admission::sources(&root.key("sources"), &listed, None, &[]);
+    let denied = listed.as_ref().map_or(&[][..], |listed| &listed.deny);
+    let services = all_services(&root.key("services"), services, around, denied);
     if let Ok(limits) = limits {
         enough_room(root, &services, limits.backends);
     }
+    let listed = listed?;
+    enough_room_for_lists(root, &listed, &services);
     Ok(Config {
         interfaces,
         nat: nat?,
         tunnel: tunnel?,
+        sources: listed,
         seed: seed?,
         limits: limits?,
         timeouts: timeouts?,
@@ -95,7 +102,12 @@ fn vips(services: &[raw::Service]) -> Vec<IpAddr> {
     services.iter().filter_map(|service| value::address(&service.vip.as_ref()?.0).ok()).collect()
 }
 
-fn all_services(at: &At, raw: Vec<raw::Service>, around: Surroundings<'_>) -> Vec<Service> {
+fn all_services(
+    at: &At,
+    raw: Vec<raw::Service>,
+    around: Surroundings<'_>,
+    denied: &[Prefix],
+) -> Vec<Service> {
     if raw.is_empty() {
         at.reject(Fault::new(
             "there is no service",
@@ -110,7 +122,7 @@ fn all_services(at: &At, raw: Vec<raw::Service>, around: Surroundings<'_>) -> Ve
     }
     let mut seen = service::Seen::default();
     let each = raw.into_iter().enumerate();
-    each.filter_map(|(i, raw)| service::service(&at.index(i), raw, around, &mut seen).ok())
+    each.filter_map(|(i, raw)| service::service(&at.index(i), raw, around, denied, &mut seen).ok())
         .collect()
 }
 
@@ -120,6 +132,17 @@ fn enough_room(root: &At, services: &[Service], limit: u32) {
         root.key("limits").key("backends").reject(Fault::new(
             format!("{backends} backends are more than the limit of {limit}"),
             format!("raise the limit to {} or more", (backends * 2).next_power_of_two()),
+        ));
+    }
+}
+
+fn enough_room_for_lists(root: &At, sources: &Sources, services: &[Service]) {
+    let lists = services.iter().map(|service| &service.sources).chain([sources]);
+    let listed: usize = lists.map(|list| list.listed().count()).sum();
+    if listed > sizes::LISTED {
+        root.key("sources").reject(Fault::new(
+            format!("{listed} prefixes in all lists are more than {}", sizes::LISTED),
+            "list shorter prefixes, or list them once for all services",
         ));
     }
 }

@@ -6,14 +6,17 @@ use std::{
 };
 
 use super::{
-    backend, ejection, health,
+    admission, backend, ejection, health,
     report::{At, Checked},
     settings::TICK,
 };
 use crate::config::{
     defaults,
     fault::Fault,
-    model::{Affinity, AllDown, Guard, Mode, Name, Refusal, Service},
+    model::{
+        Affinity, AllDown, Backend, Guard, HealthCheck, LoadLimits, Mode, Name, Prefix, Refusal,
+        Service,
+    },
     raw,
     rules::{self, Role, Surroundings},
     value,
@@ -30,6 +33,7 @@ pub fn service(
     at: &At,
     raw: raw::Service,
     around: Surroundings<'_>,
+    denied: &[Prefix],
     seen: &mut Seen,
 ) -> Checked<Service> {
     let name_hint = "give the service a name, as in `name: mqtt`; commands and metrics use it";
@@ -73,11 +77,22 @@ pub fn service(
         at.defaulted("rebase_after", raw.rebase_after.as_ref(), defaults::REBASE_AFTER, |text| {
             value::duration(text, TICK)
         });
+    let sources =
+        admission::sources(&at.key("sources"), &raw.sources.unwrap_or_default(), vip.ok(), denied);
+    let syn_rates =
+        admission::syn_rates(&at.key("syn_rates"), &raw.syn_rates.unwrap_or_default(), vip.ok());
+    let [new, connections] = [raw.max_new_per_second.as_ref(), raw.max_connections.as_ref()];
+    let limits = admission::load_limits(at, new, connections, mode);
+    let slow_start =
+        at.optional("slow_start", raw.slow_start.as_ref(), |text| value::duration(text, TICK));
     let health = health::health(&at.key("health"), raw.health.unwrap_or_default());
     let ejection =
         ejection::ejection(&at.key("ejection"), raw.ejection.as_ref(), mode.as_ref().ok().copied());
     let own = backend::Service { vip: vip.ok(), port, mode, around };
     let backends = backend::backends(&at.key("backends"), &raw.backends.unwrap_or_default(), own);
+    if let (Ok(Some(_)), Ok(limits), Ok(health)) = (slow_start, limits, &health) {
+        can_start_slowly(&at.key("slow_start"), limits, health.as_ref(), &backends);
+    }
     occurs_once(at, name.as_ref().ok(), vip.ok(), port.ok(), seen);
     Ok(Service {
         name: name?,
@@ -89,6 +104,10 @@ pub fn service(
         no_backend: no_backend?,
         unknown_flow: unknown_flow?,
         guard: guard?,
+        sources: sources?,
+        syn_rates: syn_rates?,
+        limits: limits?,
+        slow_start: slow_start?,
         all_down: all_down?,
         dead_after: dead_after?,
         rebase_after: rebase_after?,
@@ -116,6 +135,26 @@ fn affinity(text: &str, vip: Option<IpAddr>) -> Result<Affinity, Fault> {
             format!("{bits:?} is not the length of a prefix of the clients' addresses"),
             format!("write a number from 1 to {longest}, as in client/24"),
         )),
+    }
+}
+
+/// A slow start is one with less than a rate, after the checks have found a backend up.
+fn can_start_slowly(
+    at: &At,
+    limits: LoadLimits,
+    health: Option<&HealthCheck>,
+    backends: &[Backend],
+) {
+    if health.is_none() {
+        let problem = "without health checks nobody sees a backend come up";
+        at.reject(Fault::new(problem, "remove it, or check the backends"));
+    }
+    let unlimited = |backend: &&Backend| backend.limits.or(limits).max_new_per_second.is_none();
+    if let Some(backend) = backends.iter().find(unlimited) {
+        at.reject(Fault::new(
+            format!("backend {} has no rate that it could begin below", backend.name),
+            "give the service `max_new_per_second`",
+        ));
     }
 }
 

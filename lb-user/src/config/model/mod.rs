@@ -2,6 +2,7 @@
 //!
 //! Serialised, it shows everything but secrets; durations read as in the file ("28h").
 
+mod admission;
 mod duration;
 mod health;
 mod name;
@@ -19,6 +20,7 @@ use std::{
 use lb_common::hash::Seed;
 use serde::{Deserialize, Serialize};
 
+pub use admission::{LoadLimits, PrefixRate, Sources, SynRate, SynRates};
 pub use health::{
     Ejection, HealthCheck, HttpCheck, MqttCheck, MqttVersion, Password, Probe, StatusRange, Timing,
     Tls,
@@ -38,6 +40,8 @@ pub struct Config {
     pub nat: NatSettings,
     /// Where outer addresses of tunnelled packets come from.
     pub tunnel: TunnelSettings,
+    /// Which sources may open connections to any service.
+    pub sources: Sources,
     /// Key of the flow hash; `None` means one that is made at the first start and kept in
     /// `state_dir`.
     pub seed: Option<Secret<Seed>>,

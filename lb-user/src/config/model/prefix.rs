@@ -5,7 +5,7 @@ use std::{fmt, net::IpAddr, str::FromStr};
 use serde::{Serialize, Serializer};
 
 /// All addresses that share their first `bits` bits; the others of `address` are zero.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Prefix {
     address: IpAddr,
     bits: u8,

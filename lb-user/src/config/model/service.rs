@@ -8,7 +8,7 @@ use std::{
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::{Ejection, HealthCheck, Name, duration};
+use super::{Ejection, HealthCheck, LoadLimits, Name, Sources, SynRates, duration};
 
 /// One VIP address and TCP port, with its policy and its backends.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -32,6 +32,16 @@ pub struct Service {
     pub unknown_flow: Refusal,
     /// What the first data of a connection must be.
     pub guard: Guard,
+    /// Which sources may open connections.
+    pub sources: Sources,
+    /// How many SYNs it takes.
+    pub syn_rates: SynRates,
+    /// What a backend may take that says nothing else.
+    #[serde(flatten)]
+    pub limits: LoadLimits,
+    /// How long a backend that comes up gets less than its rate of new connections.
+    #[serde(serialize_with = "duration::serialize_option")]
+    pub slow_start: Option<Duration>,
     /// What happens while every backend fails its health check.
     pub all_down: AllDown,
     /// How long a backend may be down before its connections are given up; `None` is for ever.
@@ -75,6 +85,9 @@ pub struct Backend {
     pub port: u16,
     /// Its share of the new connections, relative to the other weights.
     pub weight: Weight,
+    /// What it may take, where it is something else than the service says.
+    #[serde(flatten)]
+    pub limits: LoadLimits,
 }
 
 impl Backend {

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::config::model::{Affinity, AllDown, Mode, Refusal};
+use crate::config::model::{Affinity, AllDown, Mode, Refusal, Sources, SynRates};
 
 fn backend(number: u8) -> Backend {
     Backend {
@@ -9,6 +9,7 @@ fn backend(number: u8) -> Backend {
         address: [10, 0, 0, number].into(),
         port: 1883,
         weight: Weight::DEFAULT,
+        limits: LoadLimits::default(),
     }
 }
 
@@ -21,6 +22,10 @@ fn service() -> Service {
         affinity: Affinity::Connection,
         idle_timeout: Duration::from_secs(1),
         guard: crate::config::model::Guard::Off,
+        sources: Sources::default(),
+        syn_rates: SynRates::default(),
+        limits: LoadLimits::default(),
+        slow_start: None,
         dead_after: None,
         rebase_after: Duration::from_secs(1),
         no_backend: Refusal::Reset,

@@ -2,8 +2,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lb_common::{
     addr::Addr,
+    admission::Admission,
     affinity::Affinity,
-    backend::backend_flags::ACCEPT,
+    backend::backend_flags::LIMITED,
     flow::{Flow, FlowKey},
     service::{ServiceKey, mode},
     settings::Settings,
@@ -12,7 +13,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    config::model::AllDown,
+    config::model::{AllDown, LoadLimits, Prefix},
     control::{
         datapath::Datapath,
         desired::{Desired, DesiredBackend, DesiredService, Endpoint},
@@ -35,6 +36,15 @@ fn source(number: u8) -> Addr {
     Addr::v4([10, 9, 9, number])
 }
 
+fn denied(number: u8) -> Prefix {
+    Prefix::new([198, 51, 100, number].into(), 32)
+}
+
+/// Some have one, and not all the same.
+fn limit(weight: u32) -> Option<u32> {
+    (weight > 1).then_some(weight)
+}
+
 impl World {
     fn desired(&self) -> Desired {
         let services = self.services.iter().zip(0u8..).filter(|(backends, _)| !backends.is_empty());
@@ -46,6 +56,7 @@ impl World {
                 ..Settings::default()
             },
             sources: (0..self.sources).map(source).collect(),
+            listed: if self.sources == 1 { vec![(denied(99), true)] } else { vec![] },
             max_backends: 64,
             services: services.map(|(backends, n)| self.service(n, backends)).collect(),
         }
@@ -56,6 +67,7 @@ impl World {
             name: format!("b{octet}").parse().unwrap(),
             endpoint: Endpoint { address: Addr::v4([10, 0, 0, *octet]), port: 1883 },
             weight: *weight,
+            limits: LoadLimits { max_new_per_second: limit(*weight), max_connections: None },
             drained: *drained,
         });
         DesiredService {
@@ -65,6 +77,9 @@ impl World {
             mode: 0,
             flags: 0,
             affinity: Affinity::CONNECTION,
+            rates: Admission::default(),
+            listed: if self.refuse { vec![(denied(number), true)] } else { vec![] },
+            slow_start_ticks: 0,
             checked: true,
             all_down: if self.refuse { AllDown::Refuse } else { AllDown::LastKnownGood },
             together_ticks: 5,
@@ -211,7 +226,7 @@ proptest! {
             prop_assert_eq!(flows, usize::from(stays));
             prop_assert_eq!(now.is_some(), stays);
             if let Some(now) = now {
-                let flags = |b: &Backend| b.flags & !ACCEPT;
+                let flags = |b: &Backend| b.flags & !(ACCEPT | LIMITED);
                 prop_assert_eq!(flags(now), flags(backend));
                 prop_assert_eq!((now.service, now.first_peer), (backend.service, backend.first_peer));
             }

@@ -4,6 +4,7 @@
 mod collection;
 mod decap;
 mod lifecycle;
+mod limits;
 
 use std::{
     ffi::CString,

@@ -10,6 +10,7 @@ mod contender;
 mod control;
 mod document;
 mod end_to_end;
+mod flood;
 mod load;
 mod machine;
 mod options;
@@ -30,7 +31,7 @@ use options::{Options, Part};
 
 /// The generated parts of the report.
 #[cfg(test)]
-const BLOCKS: [&str; 5] = ["machine", "packets", "end-to-end", "connections", "control"];
+const BLOCKS: [&str; 6] = ["machine", "packets", "end-to-end", "connections", "control", "flood"];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -59,6 +60,7 @@ fn run(options: &Options) -> Result<()> {
                 end_to_end::connections::run(options.quick, &options.mqlb, &print)?
             }
             Part::Control => control::run(options.quick, &options.mqlb, &print)?,
+            Part::Flood => flood::run(options.quick, &options.mqlb, &print)?,
         };
         print(&format!("\n{}", block.text));
         blocks.push(block);

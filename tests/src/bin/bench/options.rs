@@ -11,10 +11,12 @@ pub enum Part {
     EndToEnd,
     Connections,
     Control,
+    Flood,
 }
 
 impl Part {
-    const ALL: [Self; 4] = [Self::Packets, Self::EndToEnd, Self::Connections, Self::Control];
+    const ALL: [Self; 5] =
+        [Self::Packets, Self::EndToEnd, Self::Connections, Self::Control, Self::Flood];
 
     const fn name(self) -> &'static str {
         match self {
@@ -22,6 +24,7 @@ impl Part {
             Self::EndToEnd => "end-to-end",
             Self::Connections => "connections",
             Self::Control => "control",
+            Self::Flood => "flood",
         }
     }
 }
@@ -100,7 +103,10 @@ mod tests {
     #[test]
     fn what_is_not_understood_is_an_error_that_says_what_would_be() {
         for (line, says) in [
-            ("--mqlb m --only speed", "the parts are packets, end-to-end, connections, control"),
+            (
+                "--mqlb m --only speed",
+                "the parts are packets, end-to-end, connections, control, flood",
+            ),
             ("--mqlb m --fast", "--quick"),
             ("--mqlb", "--mqlb wants a value"),
             ("--quick", "--mqlb PATH"),

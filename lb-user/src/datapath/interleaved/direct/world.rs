@@ -18,8 +18,10 @@ use lb_common::{
     ring::{Slot, slot_of},
     service::{Service, ServiceKey, mode},
     settings::Settings,
+    verdict::Verdict,
 };
 use lb_ebpf::{
+    admission::Overload,
     fragments::{Cut, Followed, FragmentKey},
     host::golden::{Family, Net},
     packet::Ethernet,
@@ -297,6 +299,16 @@ impl Tables for &Shared {
             Ethernet { destination: destination.map(u16::from_ne_bytes), source: [0; 3] };
         Route { kind: RouteKind::Via, ifindex: 7, ethernet, mtu: 1500, on_link: true }
     }
+
+    fn refuses(&self, _: u32, _: Addr) -> Option<Verdict> {
+        None
+    }
+
+    fn overload(&self, _: u32) -> Option<Overload> {
+        None
+    }
+
+    fn change_open(&self, _: u32, _: i64) {}
 
     fn change_counters(&self, _: u32, _: impl FnOnce(&mut BackendCounters)) {}
 }

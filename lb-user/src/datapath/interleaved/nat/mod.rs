@@ -26,6 +26,7 @@ use self::{
 use super::{
     super::{
         collect::{self, FlowTables},
+        loads,
         orphans::Suspects,
         sweep,
     },
@@ -78,6 +79,8 @@ fn run(seed: u64) {
     for _ in 0..2 {
         obey(shared, Order::Sweep, &mut suspects);
         judge_tables(shared);
+        // What an unlucky order of steps has left wrong, a sweep has put right.
+        judge_counts(shared);
     }
 }
 
@@ -144,7 +147,14 @@ fn obey(shared: &Shared, order: Order, suspects: &mut Suspects) {
     let now = shared.now.load(Relaxed);
     match order {
         Order::Sweep => {
-            collect::everything(&tables, &shared.known, suspects, &|_| None, now).unwrap();
+            let counted = || shared.open.values().map(|open| open.load(Relaxed));
+            let before: Vec<i64> = counted().collect();
+            let report =
+                collect::everything(&tables, &shared.known, suspects, &|_| None, now).unwrap();
+            for ((id, open), before) in shared.open.iter().zip(before) {
+                let by = loads::correction_of(*id, before, open.load(Relaxed), &report);
+                open.fetch_add(by, Relaxed);
+            }
         }
         Order::SweepPending => {
             collect::handshakes(&pending, &shared.known, now).unwrap();
@@ -193,6 +203,19 @@ fn judge_tables(shared: &Shared) {
             let has_entry = named.contains(&Some((*peer, index)));
             assert_eq!(owner.has(port_flags::CLAIMED), has_entry, "port {index} of {peer}");
         }
+    }
+}
+
+/// Nobody is under way: as many connections are counted as there are that have not ended.
+fn judge_counts(shared: &Shared) {
+    for backend in shared.open.keys() {
+        let flows = shared.flows.list().into_iter().map(|(_, entry)| entry.flow());
+        let open = flows.filter(|flow| flow.backend() == *backend && !flow.is_closed()).count();
+        assert_eq!(
+            shared.open[backend].load(Relaxed),
+            open.cast_signed() as i64,
+            "of backend {backend}"
+        );
     }
 }
 

@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU32, Ordering::Relaxed},
+        atomic::{AtomicI64, AtomicU32, Ordering::Relaxed},
     },
 };
 
@@ -20,8 +20,10 @@ use lb_common::{
     ring::Slot,
     service::{Service, ServiceKey},
     settings::Settings,
+    verdict::Verdict,
 };
 use lb_ebpf::{
+    admission::Overload,
     fragments::{Cut, Followed, FragmentKey},
     host::{World, golden::Net},
     tables::{InsertError, Route, RouteQuery, Tables},
@@ -44,6 +46,8 @@ pub(super) struct Shared {
     /// By number: the entry for each combination of flags that it may have.
     backends: BTreeMap<u32, Vec<Backend>>,
     flags: BTreeMap<u32, AtomicU32>,
+    /// By number: connections opened less those that ended.
+    pub open: BTreeMap<u32, AtomicI64>,
     pub ring: AtomicU32,
     pub now: AtomicU32,
     pub known: Known,
@@ -110,6 +114,7 @@ impl Shared {
             routes: world.routes,
             backends: BTreeMap::from([(1, of(others[0])), (2, of(others[1]))]),
             flags: [1, 2].map(|id| (id, AtomicU32::new(2))).into(),
+            open: [1, 2].map(|id| (id, AtomicI64::new(0))).into(),
             ring: AtomicU32::new(1),
             now: AtomicU32::new(world.now.get()),
             known,
@@ -286,6 +291,19 @@ impl<'a> Tables for &'a Shared {
 
     fn route(&self, query: &RouteQuery) -> Route {
         self.routes.get(&query.destination).copied().unwrap_or(Route::NONE)
+    }
+
+    fn refuses(&self, _: u32, _: Addr) -> Option<Verdict> {
+        None
+    }
+
+    fn overload(&self, _: u32) -> Option<Overload> {
+        None
+    }
+
+    fn change_open(&self, backend: u32, by: i64) {
+        step();
+        self.open[&backend].fetch_add(by, Relaxed);
     }
 
     fn change_counters(&self, _: u32, _: impl FnOnce(&mut BackendCounters)) {}
