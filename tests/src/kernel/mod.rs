@@ -1,10 +1,12 @@
 //! The XDP program in the kernel, fed by `BPF_PROG_TEST_RUN` in a network that answers its route
 //! look-ups as the golden conversations expect.
 
+mod network;
+mod tables;
+
 use std::{
     collections::BTreeMap,
     env,
-    fmt::Write as _,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -12,31 +14,23 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{Array, ArrayOfMaps, HashMap, Map, MapData, PerCpuArray, PerCpuValues},
+    maps::{Array, Map, MapData, PerCpuArray, PerCpuValues},
     programs::{TestRun, TestRunOptions, Xdp},
 };
 use lb_common::{
-    backend::{Backend, PeerKey, Source},
     counters::BackendCounters,
     layout::{maps, sizes},
     ring::{SLOTS, Slot},
-    service::{Service, ServiceKey},
-    settings::Settings,
     verdict::{Action, Verdict},
 };
 use lb_ebpf::host::{
     Bytes, World,
-    golden::{Case, Family, GATEWAY_MAC, Net, OUR_MAC, Step, broker_mac},
+    golden::{Case, Net, Step},
 };
 use lb_user::datapath::pin_map_of_ports;
 
+use self::network::{INTERFACE, golden_network};
 use crate::{netns::Namespace, scratch::Scratch, xdp};
-
-/// `BPF_F_MMAPABLE`: the port tables are made as the controller makes them.
-const MMAPABLE: u32 = 1 << 10;
-
-/// The interface that all routes lead out of, numbered [`Net::INTERFACE`].
-const INTERFACE: &str = "golden0";
 
 /// The object that is checked in beside its sources, or the one that `MQLB_XDP_OBJECT` names.
 #[must_use]
@@ -59,11 +53,50 @@ pub enum Log {
 pub struct Kernel {
     namespace: Namespace,
     ebpf: Ebpf,
-    /// The interface that frames come in by, and its own XDP program, without which no frame of a
-    /// test can.
+    room: Room,
     ingress: u32,
-    _receives: Option<xdp::Attached>,
-    peers: BTreeMap<u32, Array<MapData, [u64; 4]>>,
+    /// The XDP program of the interface, without which no frame of a test can come in by it.
+    _receives: xdp::Attached,
+    /// Ports by peer and rings by service: in their maps of maps, where a change waits until all
+    /// packets under way are through.
+    ports: BTreeMap<u32, Array<MapData, [u64; 4]>>,
+    rings: BTreeMap<u32, Array<MapData, [Slot; SLOTS]>>,
+}
+
+/// Sizes of tables, which a program is loaded with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Room {
+    pending: u32,
+    flows: u32,
+    learned: u32,
+}
+
+impl Room {
+    fn of(world: &World) -> Result<Self> {
+        Ok(Self {
+            pending: world.pending_room.try_into()?,
+            flows: world.flows_room.try_into()?,
+            learned: world.learned_room.try_into()?,
+        })
+    }
+}
+
+/// Programs that were loaded for conversations, and serve for more of them.
+#[expect(missing_debug_implementations, reason = "aya's maps have none")]
+#[derive(Default)]
+pub struct Kernels(Vec<Kernel>);
+
+impl Kernels {
+    /// Plays a conversation by a program that has the tables for it.
+    pub fn play(&mut self, case: &Case) -> Result<()> {
+        for kernel in &mut self.0 {
+            if kernel.begin(&case.world)? {
+                return kernel.play(case);
+            }
+        }
+        self.0.push(Kernel::load(&case.world, Log::Off)?);
+        self.0.last_mut().context("it was loaded just now")?.play(case)
+    }
 }
 
 /// What came of one frame.
@@ -87,83 +120,42 @@ impl Kernel {
             .context("make the map of source ports")?;
         let mut loader = EbpfLoader::new();
         let log_packets = u8::from(log == Log::On);
+        let room = Room::of(world)?;
         loader
             .override_global("LOG_PACKETS", &log_packets, true)
             .map_pin_path(maps::PORTS, ports)
-            .map_max_entries(maps::PENDING, world.pending_room.try_into()?)
-            .map_max_entries(maps::FLOWS, world.flows_room.try_into()?)
-            .map_max_entries(maps::LEARNED, world.learned_room.try_into()?);
+            .map_max_entries(maps::PENDING, room.pending)
+            .map_max_entries(maps::FLOWS, room.flows)
+            .map_max_entries(maps::LEARNED, room.learned);
         let mut ebpf = loader.load_file(object()).context("load the object")?;
         program(&mut ebpf)?.load().context("load the XDP program")?;
-        let ingress = world.ingress;
-        let receives = (ingress == Net::INTERFACE)
-            .then(|| namespace.run(|| xdp::attach(INTERFACE, xdp::Verdict::Pass))?)
-            .transpose()?;
-        let mut kernel =
-            Self { namespace, ebpf, ingress, _receives: receives, peers: BTreeMap::new() };
+        let receives = namespace.run(|| xdp::attach(INTERFACE, xdp::Verdict::Pass))??;
+        let mut kernel = Self {
+            namespace,
+            ebpf,
+            room,
+            ingress: world.ingress,
+            _receives: receives,
+            ports: BTreeMap::new(),
+            rings: BTreeMap::new(),
+        };
         kernel.write(world)?;
         Ok(kernel)
     }
 
-    /// Writes what the controller writes; flows stay as they are.
-    pub fn write(&mut self, world: &World) -> Result<()> {
-        let mut settings: Array<_, Settings> = self.map(maps::SETTINGS)?.try_into()?;
-        settings.set(0, world.settings, 0)?;
-        let mut services: HashMap<_, ServiceKey, Service> = self.map(maps::SERVICES)?.try_into()?;
-        for (key, service) in &world.services {
-            services.insert(key, service, 0)?;
+    /// Begins anew with `world`, as if it was loaded just now; `false`, and nothing done, if that
+    /// takes tables of other sizes, or without something that the maps of maps have.
+    pub fn begin(&mut self, world: &World) -> Result<bool> {
+        let has_peer = |peer| world.peers.values().any(|of_world| of_world == peer);
+        let has_ring = |service| world.rings.contains_key(service);
+        let is_too_much = !self.ports.keys().all(has_peer) || !self.rings.keys().all(has_ring);
+        if Room::of(world)? != self.room || is_too_much {
+            return Ok(false);
         }
-        let mut generation: Array<_, u32> = self.map(maps::GENERATION)?.try_into()?;
-        generation.set(0, generation.get(&0, 0)? + 1, 0)?;
-        let mut by_id: Array<_, Service> = self.map(maps::SERVICE_BY_ID)?.try_into()?;
-        for service in world.services.values() {
-            by_id.set(service.id, service, 0)?;
-        }
-        let mut sources: Array<_, Source> = self.map(maps::SOURCES)?.try_into()?;
-        for (number, source) in &world.sources {
-            sources.set(*number, source, 0)?;
-        }
-        let mut backends: Array<_, Backend> = self.map(maps::BACKENDS)?.try_into()?;
-        for (id, backend) in &world.backends {
-            backends.set(*id, backend, 0)?;
-        }
-        self.write_peers(world)?;
-        self.write_rings(world)
-    }
-
-    fn write_peers(&mut self, world: &World) -> Result<()> {
-        for (key, peer) in &world.peers {
-            if self.peers.contains_key(peer) {
-                continue;
-            }
-            let ports = Array::create(sizes::PORTS.try_into()?, MMAPABLE)?;
-            let mut tables: ArrayOfMaps<_, Array<MapData, [u64; 4]>> =
-                self.map(maps::PORTS)?.try_into()?;
-            tables.set(*peer, &ports, 0)?;
-            let mut peers: HashMap<_, PeerKey, u32> = self.map(maps::PEERS)?.try_into()?;
-            peers.insert(key, peer, 0)?;
-            self.peers.insert(*peer, ports);
-        }
-        Ok(())
-    }
-
-    fn write_rings(&mut self, world: &World) -> Result<()> {
-        for (service, slot) in &world.rings {
-            let mut ring = vec![*slot; SLOTS];
-            for ((of, place), slot) in &world.slots {
-                if of == service {
-                    ring[*place as usize] = *slot;
-                }
-            }
-            let ring: Box<[Slot; SLOTS]> =
-                ring.try_into().ok().context("a ring has as many slots as it has")?;
-            let mut inner: Array<MapData, [Slot; SLOTS]> = Array::create(1, 0)?;
-            inner.set(0, *ring, 0)?;
-            let mut rings: ArrayOfMaps<_, Array<MapData, [Slot; SLOTS]>> =
-                self.map(maps::RINGS)?.try_into()?;
-            rings.set(*service, &inner, 0)?;
-        }
-        Ok(())
+        self.empty().context("empty the tables")?;
+        self.ingress = world.ingress;
+        self.write(world)?;
+        Ok(true)
     }
 
     /// Sends one frame through the program, `repeat` times over the same memory.
@@ -249,40 +241,6 @@ impl Kernel {
 fn program(ebpf: &mut Ebpf) -> Result<&mut Xdp> {
     let program = ebpf.program_mut("mqlb").context("the object has the program mqlb")?;
     Ok(program.try_into()?)
-}
-
-/// A namespace with the interface, addresses, routes and neighbours of the golden conversations.
-fn golden_network() -> Result<Namespace> {
-    let namespace = Namespace::new()?;
-    let mac = |octets: [u8; 6]| octets.map(|octet| format!("{octet:02x}")).join(":");
-    let mut lines = format!(
-        "link set lo up\n\
-         link add {INTERFACE} index {} address {} mtu 1500 type veth peer name golden1\n\
-         link set golden1 up\nlink set {INTERFACE} up\n",
-        Net::INTERFACE,
-        mac(OUR_MAC)
-    );
-    for family in [Family::V4, Family::V6] {
-        let net = Net(family);
-        let (bits, clients, gateway) = match family {
-            Family::V4 => (24, "10.77.3.0/24", "10.77.1.200"),
-            Family::V6 => (48, "fd00:77:3::/48", "fd00:77:1::200"),
-        };
-        let nodad = if family == Family::V6 { " nodad" } else { "" };
-        writeln!(lines, "address add {}/{bits} dev {INTERFACE}{nodad}", net.source().0)?;
-        writeln!(lines, "route add {clients} via {gateway} dev {INTERFACE}")?;
-        lines += &neighbour(gateway, &mac(GATEWAY_MAC));
-        for number in [1, 2] {
-            lines += &neighbour(&net.broker(number).0.to_string(), &mac(broker_mac(number)));
-        }
-    }
-    namespace.ip(&lines)?;
-    namespace.sysctl(&[("net.ipv4.ip_forward", "1"), ("net.ipv6.conf.all.forwarding", "1")])?;
-    Ok(namespace)
-}
-
-fn neighbour(address: &str, mac: &str) -> String {
-    format!("neighbour replace {address} lladdr {mac} dev {INTERFACE} nud permanent\n")
 }
 
 /// Fails unless the counters are exactly `expected`.
