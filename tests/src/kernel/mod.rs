@@ -5,7 +5,7 @@ mod network;
 mod tables;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     env,
     path::{Path, PathBuf},
     time::Duration,
@@ -14,13 +14,14 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{Array, Map, MapData, PerCpuArray, PerCpuValues},
+    maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues},
     programs::{TestRun, TestRunOptions, Xdp},
 };
 use lb_common::{
     counters::BackendCounters,
+    flow::{Flow, FlowKey},
     layout::{maps, sizes},
-    ring::{SLOTS, Slot},
+    ring::{MISSED_WORDS, SLOTS, Slot},
     verdict::{Action, Verdict},
 };
 use lb_ebpf::host::{
@@ -158,22 +159,34 @@ impl Kernel {
         Ok(true)
     }
 
+    /// Moves the calling thread into the network of the program, for good.
+    pub fn enter(&self) -> Result<()> {
+        self.namespace.enter()
+    }
+
     /// Sends one frame through the program, `repeat` times over the same memory.
     pub fn run(&mut self, input: &Bytes, repeat: u32) -> Result<Run> {
+        let namespace = self.namespace.clone();
+        std::thread::scope(|scope| {
+            let run = scope.spawn(|| namespace.enter().and_then(|()| self.run_here(input, repeat)));
+            run.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    /// The same on a thread that is in the network of the program.
+    pub fn run_here(&mut self, input: &Bytes, repeat: u32) -> Result<Run> {
         let program = program(&mut self.ebpf)?;
         let mut output = vec![0; input.0.len() + 256];
         // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
         let context = [0, input.0.len() as u32, 0, self.ingress, 0, 0].map(u32::to_ne_bytes);
         let context = context.concat();
-        let result = self.namespace.run(|| {
-            program.test_run(TestRunOptions {
-                data_in: Some(&input.0),
-                data_out: Some(&mut output),
-                ctx_in: (self.ingress != Net::LOOPBACK).then_some(&context[..]),
-                repeat,
-                ..TestRunOptions::default()
-            })
-        })??;
+        let result = program.test_run(TestRunOptions {
+            data_in: Some(&input.0),
+            data_out: Some(&mut output),
+            ctx_in: (self.ingress != Net::LOOPBACK).then_some(&context[..]),
+            repeat,
+            ..TestRunOptions::default()
+        })?;
         output.truncate(result.data_size_out as usize);
         Ok(Run { action: result.return_value, output: Bytes(output), duration: result.duration })
     }
@@ -219,6 +232,35 @@ impl Kernel {
         let mut sum = BackendCounters::default();
         values.iter().for_each(|value| sum.add(value));
         Ok(sum)
+    }
+
+    /// An entry of a table of flows.
+    pub fn flow(&self, table: &str, key: &FlowKey) -> Result<Option<Flow>> {
+        let map = self.ebpf.map(table).with_context(|| format!("the program has {table}"))?;
+        let flows: HashMap<_, FlowKey, Flow> = map.try_into()?;
+        match flows.get(key, 0) {
+            Err(MapError::KeyNotFound) => Ok(None),
+            found => Ok(Some(found?)),
+        }
+    }
+
+    /// All entries of a table of flows.
+    pub fn flows(&self, table: &str) -> Result<BTreeMap<FlowKey, Flow>> {
+        let map = self.ebpf.map(table).with_context(|| format!("the program has {table}"))?;
+        let flows: HashMap<_, FlowKey, Flow> = map.try_into()?;
+        Ok(flows.iter().collect::<Result<_, _>>()?)
+    }
+
+    /// The slots of a service with flows that could not be learned.
+    pub fn missed(&self, service: u32) -> Result<BTreeSet<u32>> {
+        let map = self.ebpf.map(maps::MISSED).context("the program notes missed slots")?;
+        let words: Array<_, u64> = map.try_into()?;
+        let mut slots = BTreeSet::new();
+        for word in 0..MISSED_WORDS {
+            let bits = words.get(&(service * MISSED_WORDS + word), 0)?;
+            slots.extend((0..64).filter(|bit| bits >> bit & 1 != 0).map(|bit| word * 64 + bit));
+        }
+        Ok(slots)
     }
 
     /// What the program returns for a verdict: `XDP_DROP`, `XDP_PASS`, `XDP_TX` or `XDP_REDIRECT`.

@@ -11,6 +11,7 @@ use lb_common::{
     counters::BackendCounters,
     flow::{Flow, FlowKey},
     layout::{maps, sizes},
+    port::{Owner, port_flags},
     ring::{MISSED_WORDS, SLOTS, Slot},
     service::{Service, ServiceKey},
     settings::Settings,
@@ -56,6 +57,29 @@ impl Kernel {
         }
         self.reset_counters()?;
         self.allow_answers()
+    }
+
+    /// Lets so many ticks pass for everything that is in the tables.
+    pub fn age(&mut self, ticks: u32) -> Result<()> {
+        for table in [maps::PENDING, maps::FLOWS, maps::LEARNED] {
+            let entries = self.flows(table)?;
+            let mut flows: HashMap<_, FlowKey, Flow> = self.map(table)?.try_into()?;
+            for (key, flow) in entries {
+                let last_seen = flow.last_seen.wrapping_sub(ticks);
+                flows.insert(key, Flow { last_seen, ..flow }, 0)?;
+            }
+        }
+        for ports in self.ports.values_mut() {
+            for index in 0..ports.len() {
+                let [owner, client @ .., progress] = ports.get(&index, 0)?;
+                let owner = Owner(owner);
+                if owner.has(port_flags::RESTING) {
+                    let owner = Owner::resting(owner.resting_since().wrapping_sub(ticks));
+                    ports.set(index, [owner.0, client[0], client[1], progress], 0)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn reset_counters(&mut self) -> Result<()> {
