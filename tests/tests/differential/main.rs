@@ -5,7 +5,6 @@
 //! another seed.
 
 mod model;
-mod random;
 mod setup;
 mod tables;
 mod traffic;
@@ -21,13 +20,12 @@ use lb_common::{
     ticks,
     verdict::{Action, Verdict},
 };
-use lb_ebpf::host::{Bytes, golden::Family};
+use lb_ebpf::host::{Bytes, Random, golden::Family};
 use lb_tests::kernel::{Kernel, Log, assert_counted};
 use lb_user::datapath::now;
 
 use self::{
     model::{Choice, Model},
-    random::Random,
     setup::{Mode, Setup},
     traffic::Traffic,
 };

@@ -12,11 +12,9 @@ use lb_common::{
     service::{mode, service_flags},
 };
 use lb_ebpf::host::{
-    World,
+    Random, World,
     golden::{Family, Net},
 };
-
-use super::random::Random;
 
 /// How a service forwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,13 +10,12 @@ use std::{
 
 use lb_common::verdict::Verdict;
 use lb_ebpf::host::{
-    Frame, Icmp,
+    Frame, Icmp, Random,
     golden::{Family, Net},
 };
 
 use crate::{
     model::packet::{self, ACK, FIN, IP, RST, SYN, be16, checksum, header_len, is_v6, put16},
-    random::Random,
     setup::{Mode, Setup},
 };
 
@@ -83,7 +82,12 @@ impl Traffic {
     }
 
     fn client(&mut self) -> SocketAddr {
-        let address = self.net.client(1 + self.random.below(9) as u8).0;
+        let address = match self.random.below(40) {
+            // Nobody knows the way back to these.
+            0 => self.net.silent().0,
+            1 => self.net.unreachable().0,
+            number => self.net.client(1 + (number % 9) as u8).0,
+        };
         SocketAddr::new(address, 20_000 + self.random.below(self.client_ports) as u16)
     }
 

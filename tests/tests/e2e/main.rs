@@ -4,6 +4,7 @@
 
 mod changes;
 mod direct;
+mod ecmp;
 mod failure;
 mod greeting;
 mod icmp;

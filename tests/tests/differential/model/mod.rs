@@ -3,6 +3,7 @@
 
 mod direct;
 mod fragments;
+mod handshake;
 mod hash;
 mod icmp;
 mod mqtt;

@@ -1,6 +1,6 @@
 //! What clients and brokers say.
 
-use crate::random::Random;
+use lb_ebpf::host::Random;
 
 /// What a client may begin with.
 pub fn of_client(random: &mut Random) -> Vec<u8> {

@@ -1,7 +1,8 @@
 //! Frames with something wrong.
 
+use lb_ebpf::host::Random;
+
 use super::{IP, be16, header_len, is_v6, mend_header, put16};
-use crate::random::Random;
 
 /// Spoils a frame in one of many ways.
 pub fn spoil(frame: &mut Vec<u8>, random: &mut Random) {
