@@ -77,7 +77,7 @@ pub fn run(input: &[u8]) {
     while let Some((event, behind)) = next(rest) {
         rest = behind;
         match event {
-            Event::Frame(frame) => check(&world, frame),
+            Event::Frame(frame) => check(&world, &frame),
             Event::Time(ticks) => world.now.set(world.now.get().wrapping_add(ticks.into())),
             Event::Backend(id, flags) => {
                 if let Some(backend) = world.backends.get_mut(&id.into()) {
@@ -133,8 +133,8 @@ fn mend_header(frame: &mut [u8]) {
 }
 
 /// Sends a frame through the pipeline, and looks at what comes out.
-fn check(world: &World, frame: Vec<u8>) {
-    let mut out = Bytes(frame.clone());
+fn check(world: &World, frame: &[u8]) {
+    let mut out = Bytes(frame.to_vec());
     let counted = |world: &World| world.verdicts.borrow().values().sum::<u64>();
     let before = counted(world);
     let verdict = world.run(&mut out).verdict;
@@ -144,8 +144,8 @@ fn check(world: &World, frame: Vec<u8>) {
     let by_kernel = matches!(verdict, Verdict::ToBackendByKernel | Verdict::ToClientByKernel);
     match verdict.action() {
         Action::Pass if !by_kernel => assert_eq!(out, frame, "{}", what()),
-        Action::Pass | Action::Forward => assert!(is_well_forwarded(&frame, &out), "{}", what()),
-        Action::Reply => assert!(is_well_answered(&frame, &out), "{}", what()),
+        Action::Pass | Action::Forward => assert!(is_well_forwarded(frame, &out), "{}", what()),
+        Action::Reply => assert!(is_well_answered(frame, &out), "{}", what()),
         Action::Drop => {}
     }
 }
@@ -202,8 +202,9 @@ fn check_state(world: &World) {
             let key = FlowKey::new(port.client(), owner.client_port(), service);
             let number = (world.settings.first_port + index).to_be_bytes();
             let is_of = |cell: &Rc<FlowCell>| cell.load().nat_port == number;
-            let owned = [&pending, &flows].iter().any(|table| table.get(&key).is_some_and(is_of));
-            assert!(owned, "a port without a flow: {index} of peer {peer}, {owner:?}");
+            let is_anybodys =
+                [&pending, &flows].iter().any(|table| table.get(&key).is_some_and(is_of));
+            assert!(is_anybodys, "a port without a flow: {index} of peer {peer}, {owner:?}");
         }
     }
 }

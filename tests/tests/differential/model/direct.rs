@@ -41,7 +41,7 @@ impl Model {
         flow_hash(self.setup.seed, client, self.setup.affinity, self.setup.vip())
     }
 
-    pub(super) fn to_broker_directly(&mut self, segment: &Segment) -> Result<Way, Verdict> {
+    pub(super) fn lead_client_directly(&mut self, segment: &Segment) -> Result<Way, Verdict> {
         let (client, hash) = (segment.source, self.hash_of(segment.source));
         let place = slot_of(hash);
         let slot = self.setup.slots[place];

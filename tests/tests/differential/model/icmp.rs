@@ -57,7 +57,7 @@ fn quoted(frame: &[u8]) -> Result<Segment, Verdict> {
     } else {
         frame[IP] == 0x45
             && frame[IP + 9] == 1
-            && be16(frame, IP + 6) & 0x3fff == 0
+            && matches!(be16(frame, IP + 6) & 0x3fff, 0)
             && is_header_intact(&frame[IP..icmp])
             && [3, 11, 12].contains(&frame[icmp])
     };
@@ -70,7 +70,9 @@ fn quoted(frame: &[u8]) -> Result<Segment, Verdict> {
     let is_tcp = if v6 {
         frame[quote] >> 4 == 6 && frame[quote + 6] == 6
     } else {
-        frame[quote] == 0x45 && frame[quote + 9] == 6 && be16(frame, quote + 6) & 0x1fff == 0
+        frame[quote] == 0x45
+            && frame[quote + 9] == 6
+            && matches!(be16(frame, quote + 6) & 0x1fff, 0)
     };
     let len = if v6 { usize::from(be16(frame, IP + 4)) + 40 } else { be16(frame, IP + 2).into() };
     let [_, receiver] = addresses_at(IP, v6).map(|at| address(frame, at, v6));

@@ -180,7 +180,7 @@ impl Model {
         choice: &mut impl Choice,
     ) -> Result<Way, Verdict> {
         if let Some(broker) = self.peer(segment) {
-            return self.from_broker(frame, segment, broker);
+            return self.lead_broker(frame, segment, broker);
         }
         if segment.destination != self.setup.vip() {
             return Err(Verdict::NotOurs);
@@ -190,9 +190,9 @@ impl Model {
             return Err(Verdict::BadTcpFlags);
         }
         if self.setup.mode == Mode::Nat {
-            self.from_client(frame, segment, choice)
+            self.lead_client(frame, segment, choice)
         } else {
-            self.to_broker_directly(segment)
+            self.lead_client_directly(segment)
         }
     }
 

@@ -53,13 +53,8 @@ fn behind_fixed_header(data: &[u8]) -> Behind<'_> {
 
 pub fn greeting(data: &[u8]) -> Greeting {
     match data {
-        [] | [22] | [0x10] => {
-            if data == [22] {
-                Greeting::Tls
-            } else {
-                Greeting::Beginning
-            }
-        }
+        [22] => Greeting::Tls,
+        [] | [0x10] => Greeting::Beginning,
         [22, major, ..] => {
             if *major == 3 {
                 Greeting::Tls

@@ -38,6 +38,7 @@ pub enum Owner {
     Flow(Claim),
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 #[derive(Clone, Copy, Debug)]
 pub struct Claim {
     pub(super) client: SocketAddr,
@@ -60,7 +61,7 @@ const fn is_near(sequence: u32, expected: u32) -> bool {
 }
 
 impl Model {
-    pub(super) fn from_client(
+    pub(super) fn lead_client(
         &mut self,
         frame: &[u8],
         segment: &Segment,
@@ -203,7 +204,7 @@ impl Model {
     }
 
     /// A segment of a broker to one of our ports.
-    pub(super) fn from_broker(
+    pub(super) fn lead_broker(
         &mut self,
         frame: &[u8],
         segment: &Segment,
