@@ -8,7 +8,7 @@
 mod plane;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     env, fs,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, atomic::Ordering::Relaxed},
@@ -47,6 +47,8 @@ struct Run {
     controller: Option<Controller>,
     happened: Happened,
     drained: [bool; BROKERS],
+    /// Numbers of those that are down.
+    down: BTreeSet<u32>,
     /// Which one a broker is, as they came: one that was given up comes again as another.
     arrivals: [u16; BROKERS],
     seen: u16,
@@ -138,6 +140,7 @@ impl Run {
             controller: Some(controller),
             happened: Happened::default(),
             drained: [false; BROKERS],
+            down: BTreeSet::new(),
             arrivals: [1, 2, 3, 4],
             seen: BROKERS as u16,
             clients: Clients::new(random.u8(20..200)),
@@ -163,8 +166,9 @@ impl Run {
         tell(|| format!("{}: {order:?}, {:?} serve", self.time(), self.serving()));
         let before = self.serving();
         let entries = self.xdp.lock().unwrap().keys();
-        // Giving somebody up is never taken back half-way: see `interleaved`.
-        let may_fail = !matches!(order, Order::Wanted(_) | Order::Sweep | Order::Restart);
+        // Who is given up stays so, even if an edit fails: see `interleaved`. Whoever is down may be.
+        let gives_up = !self.down.is_empty() || matches!(order, Order::Wanted(_) | Order::Restart);
+        let may_fail = !gives_up && !matches!(order, Order::Sweep);
         let failing = (may_fail && random.u8(..4) == 0).then(|| random.u32(..3));
         self.xdp.lock().unwrap().failing = failing;
         self.carry_out(order, random);
@@ -177,6 +181,7 @@ impl Run {
         }
         self.prove(&before, random);
         self.note_gone(&before);
+        self.check_what_is_known();
     }
 
     fn carry_out(&mut self, order: Order, random: &mut fastrand::Rng) {
@@ -210,6 +215,11 @@ impl Run {
             Order::Health(_) => {
                 let Some(backend) = number else { return };
                 let up = random.bool();
+                if up {
+                    self.down.remove(&backend);
+                } else {
+                    self.down.insert(backend);
+                }
                 let event = HealthEvent { backend, up, reason: "an order".into() };
                 return controller.note_health(&[event]);
             }
@@ -221,9 +231,27 @@ impl Run {
         };
     }
 
+    /// Of a broker whose open connections are said to be known, each one is in a table.
+    fn check_what_is_known(&self) {
+        let Some(controller) = &self.controller else { return };
+        let reports = controller.service_reports().unwrap();
+        let known = reports[0].backends.iter().filter(|it| it.open_known_in_s == Some(0));
+        let addresses: Vec<_> = known.map(|backend| Addr::from(backend.address)).collect();
+        let is_known = |broker: usize| addresses.contains(&Addr::v4(address(broker)));
+        let known: Vec<u16> =
+            (0..BROKERS).filter(|at| is_known(*at)).map(|at| self.arrivals[at]).collect();
+        let plane = self.xdp.lock().unwrap();
+        for (key, peer) in self.clients.connected(self).filter(|(_, peer)| known.contains(peer)) {
+            let key = FlowKey { service: 0, ..key };
+            let found = plane.xdp().flow(&key).unwrap().or(plane.xdp().learned_flow(&key).unwrap());
+            assert!(found.is_some(), "{key:?} of broker {peer} is not known");
+        }
+    }
+
     /// Those that lost their connections come as others, if they come again.
     fn note_gone(&mut self, before: &BTreeMap<u32, Addr>) {
         let now = self.serving();
+        self.down.retain(|id| now.contains_key(id));
         for (id, lost) in before.iter().filter(|(id, address)| now.get(*id) != Some(*address)) {
             let broker = (0..BROKERS).find(|broker| Addr::v4(address(*broker)) == *lost);
             let broker = broker.unwrap_or_else(|| panic!("backend {id} is a broker of the run"));

@@ -194,6 +194,18 @@ impl Clients {
         (0..self.all.len()).filter(|index| must(&self.all[*index])).collect()
     }
 
+    /// Those that have a connection and have spoken within the horizon, and with which broker.
+    pub(in crate::datapath) fn connected(
+        &self,
+        around: &impl Around,
+    ) -> impl Iterator<Item = (FlowKey, u16)> {
+        self.all.iter().filter_map(|client| {
+            let Phase::Established(peer) = client.phase else { return None };
+            let spoke = ticks::age(around.time(), client.attempt.spoke) <= around.horizon();
+            spoke.then_some((client.key, peer))
+        })
+    }
+
     /// A segment that somebody else sends in the name of a client.
     fn forge(&mut self, client: usize, random: &mut fastrand::Rng) -> Sent {
         let flags = [SYN, SYN, ACK, ACK, FIN | ACK, RST][random.usize(..6)];
