@@ -13,6 +13,8 @@
 //! The VIPs are in no link's network: clients reach them by a route through the balancer, which
 //! holds them on its loopback interface.
 
+mod router;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use anyhow::{Context as _, Result};
@@ -31,7 +33,6 @@ const FRONT: u8 = 1;
 const BACK: u8 = 2;
 const BALANCER_HOST: u8 = 2;
 const SECOND_BALANCER_HOST: u8 = 3;
-const ROUTER_HOST: u8 = 4;
 const FIRST_BROKER_HOST: u8 = 11;
 const FIRST_CLIENT_HOST: u8 = 100;
 
@@ -249,45 +250,6 @@ impl Topology {
         let namespace = Namespace::new()?;
         self.make_balancer(&namespace, SECOND_BALANCER_HOST)?;
         Ok(namespace)
-    }
-
-    /// Makes a router, on one arm, that all packets of clients to the VIPs take. It spreads them
-    /// over both balancers, connection by connection (RFC 2992), until [`Self::lead_to_first`].
-    pub fn add_router(&mut self) -> Result<Namespace> {
-        let router = Namespace::new()?;
-        quiet_ipv6(&router)?;
-        router.sysctl(&[
-            ("net.ipv4.ip_forward", "1"),
-            ("net.ipv6.conf.all.forwarding", "1"),
-            // The clients are to stay with it.
-            ("net.ipv4.conf.all.send_redirects", "0"),
-            ("net.ipv4.conf.default.send_redirects", "0"),
-            // By addresses and ports.
-            ("net.ipv4.fib_multipath_hash_policy", "1"),
-            ("net.ipv6.fib_multipath_hash_policy", "1"),
-        ])?;
-        self.connect(&router, "eth0", FRONT, false)?;
-        router.ip(&add_address("eth0", FRONT, ROUTER_HOST))?;
-        self.clients.sysctl(&[
-            ("net.ipv6.conf.all.accept_redirects", "0"),
-            ("net.ipv6.conf.eth0.accept_redirects", "0"),
-        ])?;
-        for family in Family::ALL {
-            let vip = self.vip(family).ip();
-            let [first, second, by] = [BALANCER_HOST, SECOND_BALANCER_HOST, ROUTER_HOST]
-                .map(|host| address(FRONT, host, family));
-            router.ip(&format!("route add {vip} nexthop via {first} nexthop via {second}\n"))?;
-            self.clients.ip(&format!("route add {vip} via {by}\n"))?;
-        }
-        Ok(router)
-    }
-
-    /// Lets `router` forget the second balancer.
-    pub fn lead_to_first(&self, router: &Namespace) -> Result<()> {
-        Family::ALL.into_iter().try_for_each(|family| {
-            let (vip, first) = (self.vip(family).ip(), address(FRONT, BALANCER_HOST, family));
-            router.ip(&format!("route replace {vip} via {first}\n"))
-        })
     }
 
     fn make_balancer(&mut self, namespace: &Namespace, host: u8) -> Result<()> {
