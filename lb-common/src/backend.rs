@@ -63,7 +63,19 @@ pub struct PeerKey {
     /// Big-endian port of the broker.
     pub port: [u8; 2],
     /// Always zero.
-    pub pad: [u8; 6],
+    pub pad: u16,
+    /// Always zero.
+    pub pad_more: u32,
 }
 
 shared_type!(PeerKey, 40);
+
+impl PeerKey {
+    /// The pair of the broker at this address and big-endian `port`, and one of the balancer's
+    /// addresses.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(broker: Addr, port: [u8; 2], source: Addr) -> Self {
+        Self { broker, source, port, pad: 0, pad_more: 0 }
+    }
+}

@@ -11,9 +11,9 @@ pub struct ServiceKey {
     /// Big-endian port.
     pub port: [u8; 2],
     /// IP protocol number; 6 is TCP.
-    pub protocol: u8,
+    pub protocol: u16,
     /// Always zero.
-    pub pad: [u8; 5],
+    pub pad: [u16; 2],
 }
 
 shared_type!(ServiceKey, 24);
@@ -23,7 +23,7 @@ impl ServiceKey {
     #[inline(always)]
     #[must_use]
     pub const fn tcp(vip: Addr, port: [u8; 2]) -> Self {
-        Self { vip, port, protocol: 6, pad: [0; 5] }
+        Self { vip, port, protocol: 6, pad: [0; 2] }
     }
 }
 

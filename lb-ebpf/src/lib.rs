@@ -94,7 +94,11 @@ pub fn process(packet: &mut impl Packet, tables: &impl Tables) -> Outcome {
 /// Handles a frame that is a whole TCP segment in an untagged frame; any other is unchanged.
 #[inline(always)]
 pub fn balance(packet: &mut impl Packet, tables: &impl Tables) -> Outcome {
-    let handled = parse::segment(packet).and_then(|segment| handle(packet, tables, &segment));
+    // Not a closure: LLVM makes a function of it, and a call costs as much as a table.
+    let handled = match parse::segment(packet) {
+        Ok(segment) => handle(packet, tables, &segment),
+        Err(verdict) => Err(verdict),
+    };
     match handled {
         Ok(outcome) => outcome,
         Err(verdict) => Outcome::of(verdict),

@@ -43,6 +43,10 @@ pub trait Packet: Sized {
     /// Writes `value` at `offset`; `None`, and nothing written, if the frame ends before.
     fn store<T: Wire>(&mut self, offset: usize, value: T) -> Option<()>;
 
+    /// The first `N` bytes, to be changed in place after one look at the frame's length; `None` if it
+    /// has fewer.
+    fn front<const N: usize>(&mut self) -> Option<&mut [u8; N]>;
+
     /// Makes room for so many bytes in front of the frame, and of what they are nothing is known;
     /// all offsets count from the new front. `None`, and nothing changed, if there is no room.
     fn grow(&mut self, bytes: usize) -> Option<()>;

@@ -3,7 +3,7 @@
 use crate::{
     checksum::Sum,
     packet::Packet,
-    parse::{ETHERNET_LEN, IPV4_LEN, IPV6_LEN, IpVersion, Segment},
+    parse::{ETHERNET_LEN, IPV4_LEN, IPV6_LEN, IpVersion, Segment, TCP_LEN},
 };
 use lb_common::addr::Addr;
 
@@ -71,79 +71,91 @@ pub(crate) const fn hop_ipv4(segment: &Segment, change: Sum) -> (u8, Sum) {
     (ttl, change.replace16(old, new))
 }
 
+/// The lengths of all headers of a segment whose IP header has neither options nor extensions.
+const HEADERS_V4: usize = ETHERNET_LEN + IPV4_LEN + TCP_LEN;
+const HEADERS_V6: usize = ETHERNET_LEN + IPV6_LEN + TCP_LEN;
+
 #[inline(always)]
 fn ipv4(packet: &mut impl Packet, segment: &Segment, to: &Translation) -> Option<()> {
-    let addresses = addresses_ipv4(packet, segment, to.source, to.destination)?;
-    tcp::<IPV4_LEN>(packet, segment, to, addresses)
+    let headers = packet.front::<HEADERS_V4>()?;
+    let addresses = addresses_ipv4(headers, segment, to.source, to.destination);
+    tcp::<{ ETHERNET_LEN + IPV4_LEN }>(headers, segment, to, addresses);
+    Some(())
 }
 
 #[inline(always)]
 fn ipv6(packet: &mut impl Packet, segment: &Segment, to: &Translation) -> Option<()> {
-    let addresses = addresses_ipv6(packet, segment, to.source, to.destination)?;
-    tcp::<IPV6_LEN>(packet, segment, to, addresses)
+    let headers = packet.front::<HEADERS_V6>()?;
+    let addresses = addresses_ipv6(headers, segment, to.source, to.destination);
+    tcp::<{ ETHERNET_LEN + IPV6_LEN }>(headers, segment, to, addresses);
+    Some(())
 }
 
-/// Gives a packet these addresses in its IP header, and one hop less to live; the change of the
-/// pseudo header.
+/// Gives a packet these addresses in its IP header, and one hop less to live.
 #[inline(always)]
 pub(crate) fn addresses(
     packet: &mut impl Packet,
     segment: &Segment,
     source: Addr,
     destination: Addr,
-) -> Option<Sum> {
+) -> Option<()> {
     match segment.version {
-        IpVersion::V4 => addresses_ipv4(packet, segment, source, destination),
-        IpVersion::V6 => addresses_ipv6(packet, segment, source, destination),
+        IpVersion::V4 => {
+            let headers = packet.front::<{ ETHERNET_LEN + IPV4_LEN }>()?;
+            addresses_ipv4(headers, segment, source, destination);
+        }
+        IpVersion::V6 => {
+            let headers = packet.front::<{ ETHERNET_LEN + IPV6_LEN }>()?;
+            addresses_ipv6(headers, segment, source, destination);
+        }
     }
+    Some(())
 }
 
+/// The change of the pseudo header.
 #[inline(always)]
-fn addresses_ipv4(
-    packet: &mut impl Packet,
-    segment: &Segment,
-    source: Addr,
-    destination: Addr,
-) -> Option<Sum> {
+fn addresses_ipv4(headers: &mut [u8], segment: &Segment, source: Addr, destination: Addr) -> Sum {
     let (source, destination) = (source.v4_word(), destination.v4_word());
     let addresses = Sum::ZERO
         .replace32(segment.source.v4_word(), source)
         .replace32(segment.destination.v4_word(), destination);
     let (ttl, change) = hop_ipv4(segment, addresses);
-    let ip_checksum = change.update(segment.ip_checksum);
-    packet.store(ETHERNET_LEN + 8, ttl)?;
-    packet.store(ETHERNET_LEN + 10, ip_checksum.to_ne_bytes())?;
-    packet.store(ETHERNET_LEN + 12, [source, destination])?;
-    Some(addresses)
+    headers[ETHERNET_LEN + 8] = ttl;
+    put(headers, ETHERNET_LEN + 10, change.update(segment.ip_checksum).to_ne_bytes());
+    put(headers, ETHERNET_LEN + 12, source.to_ne_bytes());
+    put(headers, ETHERNET_LEN + 16, destination.to_ne_bytes());
+    addresses
 }
 
+/// As [`addresses_ipv4`].
 #[inline(always)]
-fn addresses_ipv6(
-    packet: &mut impl Packet,
-    segment: &Segment,
-    source: Addr,
-    destination: Addr,
-) -> Option<Sum> {
-    packet.store(ETHERNET_LEN + 7, segment.ttl - 1)?;
-    packet.store(ETHERNET_LEN + 8, source.words())?;
-    packet.store(ETHERNET_LEN + 24, destination.words())?;
+fn addresses_ipv6(headers: &mut [u8], segment: &Segment, source: Addr, destination: Addr) -> Sum {
+    let ([a, b], [c, d]) = (source.words(), destination.words());
+    headers[ETHERNET_LEN + 7] = segment.ttl - 1;
+    put(headers, ETHERNET_LEN + 8, a.to_ne_bytes());
+    put(headers, ETHERNET_LEN + 16, b.to_ne_bytes());
+    put(headers, ETHERNET_LEN + 24, c.to_ne_bytes());
+    put(headers, ETHERNET_LEN + 32, d.to_ne_bytes());
     let change = Sum::ZERO.replace_addr(segment.source, source);
-    Some(change.replace_addr(segment.destination, destination))
+    change.replace_addr(segment.destination, destination)
 }
 
-/// Ports and checksum of the TCP header; `addresses` is the change of the pseudo header.
+/// Ports and checksum of the TCP header at offset `TCP`; `addresses` is the change of the pseudo
+/// header.
 #[inline(always)]
-fn tcp<const IP: usize>(
-    packet: &mut impl Packet,
-    segment: &Segment,
-    to: &Translation,
-    addresses: Sum,
-) -> Option<()> {
+fn tcp<const TCP: usize>(headers: &mut [u8], segment: &Segment, to: &Translation, addresses: Sum) {
     let [source, destination] = [to.source_port, to.destination_port].map(u16::from_ne_bytes);
     let checksum = addresses
         .replace16(u16::from_ne_bytes(segment.source_port), source)
         .replace16(u16::from_ne_bytes(segment.destination_port), destination)
         .update(segment.tcp_checksum);
-    packet.store(ETHERNET_LEN + IP, [source, destination])?;
-    packet.store(ETHERNET_LEN + IP + 16, checksum.to_ne_bytes())
+    put(headers, TCP, source.to_ne_bytes());
+    put(headers, TCP + 2, destination.to_ne_bytes());
+    put(headers, TCP + 16, checksum.to_ne_bytes());
+}
+
+/// Writes bytes at a constant offset of headers whose length the caller knows: no check is left.
+#[inline(always)]
+fn put<const N: usize>(headers: &mut [u8], offset: usize, bytes: [u8; N]) {
+    headers[offset..offset + N].copy_from_slice(&bytes);
 }

@@ -85,12 +85,7 @@ impl Tables {
     /// The number of the peer made of `broker` and a source address.
     pub fn peer(&self, broker: SocketAddr, source: IpAddr) -> Result<u32> {
         let peers: HashMap<_, PeerKey, u32> = self.hash(maps::PEERS)?;
-        let key = PeerKey {
-            broker: broker.ip().into(),
-            source: source.into(),
-            port: broker.port().to_be_bytes(),
-            pad: [0; 6],
-        };
+        let key = PeerKey::new(broker.ip().into(), broker.port().to_be_bytes(), source.into());
         peers.get(&key, 0).with_context(|| format!("the peer of {broker} and {source}"))
     }
 

@@ -68,7 +68,7 @@ fn follow(
         tunnel::make_room(packet, header_len).ok_or(Verdict::NoHeadroom)?;
         tunnel::wrap(packet, segment, to.source, to.destination, to.label)
     } else {
-        rewrite::addresses(packet, segment, to.source, to.destination).map(|_| ())
+        rewrite::addresses(packet, segment, to.source, to.destination)
     }
     .ok_or(Verdict::BadLength)?;
     packet.store(0, to.ethernet).ok_or(Verdict::BadLength)?;

@@ -42,6 +42,10 @@ impl Packet for Bytes {
         Some(())
     }
 
+    fn front<const N: usize>(&mut self) -> Option<&mut [u8; N]> {
+        self.0.first_chunk_mut()
+    }
+
     fn grow(&mut self, bytes: usize) -> Option<()> {
         // In the kernel there is what was there before.
         self.0.splice(0..0, core::iter::repeat_n(0xaa, bytes));

@@ -22,12 +22,7 @@ use crate::{
 /// balancer's source addresses.
 #[inline(always)]
 pub(crate) fn peer(segment: &Segment, tables: &impl Tables) -> Option<u32> {
-    tables.peer(&PeerKey {
-        broker: segment.source,
-        source: segment.destination,
-        port: segment.source_port,
-        pad: [0; 6],
-    })
+    tables.peer(&PeerKey::new(segment.source, segment.source_port, segment.destination))
 }
 
 /// The way of a broker's segment back to the client that owns the source port.

@@ -29,13 +29,19 @@ pub(crate) fn decide(
 ) -> Result<Forward, Verdict> {
     // One place that makes a way of a flow, behind all that find one: inlined into each of them, it
     // would be most of the program.
-    let flow = find(segment, settings, service, tables)?;
+    let Going { flow, backend } = find(segment, settings, service, tables)?;
     if flow.is_unread() && segment.payload_len > 0 {
         greeting::read(packet, segment, settings, service, &flow, tables)?;
     }
-    let backend = tables.backend(flow.backend()).ok_or(Verdict::Inconsistent)?;
     let source = tables.source(u32::from(flow.source)).ok_or(Verdict::Inconsistent)?;
     Ok(way(&flow, backend, source))
+}
+
+/// A flow whose segment goes on, and its backend.
+#[derive(Clone, Copy)]
+pub(super) struct Going<'a> {
+    pub flow: Flow,
+    pub backend: &'a Backend,
 }
 
 /// The way to the broker of a flow.
@@ -59,16 +65,16 @@ pub(super) const fn way(flow: &Flow, backend: &Backend, source: &Source) -> Forw
 /// The flow of a segment: by the connection table, by the handshake under way, or, if it opens a
 /// connection, by the ring.
 #[inline(always)]
-fn find(
+fn find<'a>(
     segment: &Segment,
     settings: &Settings,
     service: &Service,
-    tables: &impl Tables,
-) -> Result<Flow, Verdict> {
+    tables: &'a impl Tables,
+) -> Result<Going<'a>, Verdict> {
     let key = FlowKey::new(segment.source, segment.source_port, service.id);
     if let Some(cell) = tables.flow(&key) {
         match established(segment, settings, &key, &cell, tables)? {
-            Found::Goes(flow) => return Ok(flow),
+            Found::Goes(going) => return Ok(going),
             Found::Ended => {
                 return handshake::open(segment, settings, service, &key, tables);
             }
@@ -82,28 +88,28 @@ fn find(
     }
     // Another CPU may have moved the flow from one table to the other between the two look-ups.
     if let Some(cell) = tables.flow(&key)
-        && let Found::Goes(flow) = established(segment, settings, &key, &cell, tables)?
+        && let Found::Goes(going) = established(segment, settings, &key, &cell, tables)?
     {
-        return Ok(flow);
+        return Ok(going);
     }
     Err(refusal::unknown_flow(service))
 }
 
-enum Found {
+enum Found<'a> {
     /// The segment belongs to the flow.
-    Goes(Flow),
+    Goes(Going<'a>),
     /// The flow has ended, and this segment opens a new one.
     Ended,
 }
 
 #[inline(always)]
-fn established(
+fn established<'a>(
     segment: &Segment,
     settings: &Settings,
     key: &FlowKey,
     cell: &FlowCell,
-    tables: &impl Tables,
-) -> Result<Found, Verdict> {
+    tables: &'a impl Tables,
+) -> Result<Found<'a>, Verdict> {
     let flow = cell.load();
     let backend = tables.backend(flow.backend()).ok_or(Verdict::Inconsistent)?;
     let closed = flow.is_closed();
@@ -127,7 +133,7 @@ fn established(
     } else if closed && segment.payload_len > 0 {
         close::revive(settings, &flow, backend, cell, tables);
     }
-    Ok(Found::Goes(flow))
+    Ok(Found::Goes(Going { flow, backend }))
 }
 
 /// Removes an ended flow; its port rests. False if somebody else is removing it.

@@ -14,7 +14,7 @@ use lb_common::{
     verdict::Verdict,
 };
 
-use super::{claim, close};
+use super::{claim, close, from_client::Going};
 use crate::{
     parse::{Segment, tcp_flags},
     refusal,
@@ -27,17 +27,17 @@ const FIRST_DATA: u32 = 4096;
 
 /// A SYN of no established flow: the same way again if it is a retransmission, else by the ring.
 #[inline(always)]
-pub(super) fn open(
+pub(super) fn open<'a>(
     segment: &Segment,
     settings: &Settings,
     service: &Service,
     key: &FlowKey,
-    tables: &impl Tables,
-) -> Result<Flow, Verdict> {
+    tables: &'a impl Tables,
+) -> Result<Going<'a>, Verdict> {
     if let Some(cell) = tables.pending(key)
-        && let Some(flow) = again(settings, key, &cell, tables)
+        && let Some(going) = again(settings, key, &cell, tables)
     {
-        return flow;
+        return going;
     }
     let hash = hash(settings, service, segment);
     let slot =
@@ -58,7 +58,7 @@ pub(super) fn open(
     match tables.insert_pending(key, flow) {
         Ok(()) => {
             tables.count(id, Event::Attempted);
-            Ok(flow)
+            Ok(Going { flow, backend })
         }
         Err(InsertError::Exists) => {
             // Another CPU opened the same flow meanwhile: its choice stands.
@@ -76,12 +76,12 @@ pub(super) fn open(
 /// Sends a retransmitted SYN to the broker that got the first one; `None` if that one takes no new
 /// connections any more or the entry is past its time, which is forgotten then.
 #[inline(always)]
-fn again(
+fn again<'a>(
     settings: &Settings,
     key: &FlowKey,
     cell: &FlowCell,
-    tables: &impl Tables,
-) -> Option<Result<Flow, Verdict>> {
+    tables: &'a impl Tables,
+) -> Option<Result<Going<'a>, Verdict>> {
     let flow = cell.load();
     let Some(backend) = tables.backend(flow.backend()) else {
         return Some(Err(Verdict::Inconsistent));
@@ -98,20 +98,20 @@ fn again(
         }
         return None;
     }
-    Some(Ok(flow))
+    Some(Ok(Going { flow, backend }))
 }
 
 /// A segment, not a SYN, of a handshake under way: if it proves that the client has seen the
 /// broker's SYN-ACK, the flow enters the connection table.
 #[inline(always)]
-pub(super) fn complete(
+pub(super) fn complete<'a>(
     segment: &Segment,
     settings: &Settings,
     service: &Service,
     key: &FlowKey,
     cell: &FlowCell,
-    tables: &impl Tables,
-) -> Result<Flow, Verdict> {
+    tables: &'a impl Tables,
+) -> Result<Going<'a>, Verdict> {
     let pending = cell.load();
     let backend = tables.backend(pending.backend()).ok_or(Verdict::Inconsistent)?;
     if backend.flags & backend_flags::FORWARD == 0 {
@@ -129,7 +129,7 @@ pub(super) fn complete(
         // its next SYN finds the broker free.
         let ends_remnant = !owner.has(port_flags::SYN_ACKED) && close::ends_remnant(segment, &port);
         return if ends_remnant || close::fits_client(segment, &port) {
-            Ok(pending)
+            Ok(Going { flow: pending, backend })
         } else {
             Err(Verdict::Unproven)
         };
@@ -142,7 +142,7 @@ pub(super) fn complete(
     if !owner.has(port_flags::PROMOTED) {
         promote(service, key, &pending, owner, &port, tables)?;
     }
-    Ok(unread(&pending))
+    Ok(Going { flow: unread(&pending), backend })
 }
 
 /// The flow as it enters the connection table: its client has sent no data yet.

@@ -87,6 +87,16 @@ impl Packet for Frame {
     }
 
     #[inline(always)]
+    fn front<const N: usize>(&mut self) -> Option<&mut [u8; N]> {
+        let start = self.ctx.data();
+        if start + N > self.ctx.data_end() {
+            return None;
+        }
+        // SAFETY: as in `store`; `self` is borrowed for as long, so that the frame does not move.
+        Some(unsafe { &mut *(start as *mut [u8; N]) })
+    }
+
+    #[inline(always)]
     fn grow(&mut self, bytes: usize) -> Option<()> {
         self.move_front(-(bytes as i32))
     }

@@ -71,7 +71,7 @@ impl Memory {
                 let source = self.sources[&number].address;
                 if source.is_v4() == backend.address.is_v4() {
                     let (broker, port) = (backend.address, backend.port);
-                    let key = PeerKey { broker, source, port, pad: [0; 6] };
+                    let key = PeerKey::new(broker, port, source);
                     assert_eq!(self.peers.get(&key), Some(&(backend.first_peer + number)));
                 }
             }

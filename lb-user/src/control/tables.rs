@@ -141,7 +141,7 @@ impl Tables {
         same_family
             .map(|(broker, source, peer)| {
                 let port = broker.port.to_be_bytes();
-                (PeerKey { broker: broker.address, source, port, pad: [0; 6] }, peer)
+                (PeerKey::new(broker.address, port, source), peer)
             })
             .collect()
     }

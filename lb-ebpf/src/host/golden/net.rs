@@ -225,7 +225,7 @@ impl Net {
             Backend { address: broker, port, flags, service: Self::SERVICE, first_peer, pad: 0 };
         world.backends.insert(id, backend);
         let source = self.source().0.into();
-        world.peers.insert(PeerKey { broker, source, port, pad: [0; 6] }, first_peer);
+        world.peers.insert(PeerKey::new(broker, port, source), first_peer);
         if address == self.silent().0 {
             world.routes.insert(broker, Route::NO_NEIGHBOUR);
         } else if address == self.distant().0 {

@@ -130,8 +130,7 @@ const fn backend() -> Backend {
     }
 }
 
-const PEER: PeerKey =
-    PeerKey { broker: BROKER, source: SOURCE, port: 1883u16.to_be_bytes(), pad: [0; 6] };
+const PEER: PeerKey = PeerKey::new(BROKER, 1883u16.to_be_bytes(), SOURCE);
 
 const SERVICE: Service = Service {
     key: ServiceKey::tcp(Addr::v4([192, 0, 2, 10]), 1883u16.to_be_bytes()),

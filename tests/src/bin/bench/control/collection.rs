@@ -159,10 +159,6 @@ const fn backend() -> Backend {
 
 /// Peers of a broker differ in the balancer's address; here in the port, of which there are more.
 const fn key(peer: u32) -> PeerKey {
-    PeerKey {
-        broker: Addr::v4([10, 77, 2, 11]),
-        source: Addr::v4([10, 77, 2, 2]),
-        port: (peer as u16).to_be_bytes(),
-        pad: [0; 6],
-    }
+    let (broker, source) = (Addr::v4([10, 77, 2, 11]), Addr::v4([10, 77, 2, 2]));
+    PeerKey::new(broker, (peer as u16).to_be_bytes(), source)
 }
