@@ -178,8 +178,9 @@ impl Traffic {
         if self.random.below(2) == 0 {
             body.truncate(header_len(v6) + 8 + self.random.below(14) as usize);
         }
-        let (to, from) = (answer.destination.0, self.net.client(9).0);
-        let to = if self.random.below(16) == 0 { answer.source.0 } else { quoted.source.0.max(to) };
+        // To whoever sent what is quoted, but for some.
+        let to = if self.random.below(16) == 0 { answer.source.0 } else { quoted.source.0 };
+        let from = self.net.client(9).0;
         let mut icmp = Icmp::new(from, to, self.random.pick(kinds), body);
         icmp.word = (self.random.next() as u32).to_be_bytes();
         icmp.ttl = self.random.pick(&[64, 64, 64, 2, 1]);
