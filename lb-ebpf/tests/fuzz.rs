@@ -58,6 +58,9 @@ fn what_must_hold_holds_in_spoilt_conversations() {
 fn spoilt(corpus: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
     let one = |random: &mut Random| &corpus[random.below(corpus.len() as u64) as usize];
     let mut input = one(random).clone();
+    let varied = corpus.len() as u64 * random.below(fuzz::VARIATIONS as u64);
+    let number = u16::from_be_bytes([input[0], input[1]]) + varied as u16;
+    input[..2].copy_from_slice(&number.to_be_bytes());
     if random.below(2) == 0 {
         input.extend(&one(random)[2..]);
     }
