@@ -103,10 +103,10 @@ pub const VARIATIONS: usize = 4;
 
 /// Small tables of flows, or many source ports.
 fn vary(world: &mut World, variation: usize) {
-    if variation % VARIATIONS & 1 != 0 {
+    if variation & 1 != 0 {
         (world.pending_room, world.flows_room, world.learned_room) = (2, 1, 1);
     }
-    if variation % VARIATIONS & 2 != 0 {
+    if variation & 2 != 0 {
         world.settings.ports = 8;
     }
 }
