@@ -29,6 +29,7 @@ pub mod ring;
 pub mod service;
 pub mod settings;
 pub mod ticks;
+pub mod trace;
 pub mod tunnel;
 pub mod verdict;
 

@@ -35,8 +35,10 @@ pub struct Plan {
     pub flows: u32,
     /// First source port, host byte order.
     pub first_port: u16,
+    /// 1 if the program under test wraps the frame, so that it must be unwrapped again.
+    pub is_wrapped: u16,
     /// Always zero.
-    pub pad: [u8; 6],
+    pub pad: [u8; 4],
 }
 
 shared_type!(Plan, 304);

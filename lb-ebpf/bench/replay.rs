@@ -9,6 +9,7 @@ use core::ptr;
 use aya_ebpf::{
     bindings::xdp_action,
     btf_maps::{Array, ProgramArray},
+    helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_get_buff_len},
     macros::{btf_map, xdp},
     programs::XdpContext,
 };
@@ -54,6 +55,9 @@ pub fn nothing(_: XdpContext) -> u32 {
 #[inline(always)]
 fn make_frame(ctx: &XdpContext) -> Option<()> {
     let plan = PLAN.get(0)?;
+    if plan.is_wrapped != 0 {
+        unwrap(ctx)?;
+    }
     let progress = PROGRESS.get_ptr_mut(0)?;
     // SAFETY: the map returned the pointer, and one CPU alone runs the benchmark.
     let [count, random] = unsafe { &mut *progress };
@@ -78,6 +82,18 @@ fn make_frame(ctx: &XdpContext) -> Option<()> {
         ipv6(&frame, plan, &flow, number, *count);
     }
     Some(())
+}
+
+/// Takes off what the program under test has put in front. Behind `nothing` that is no byte, at the
+/// same cost.
+#[inline(always)]
+fn unwrap(ctx: &XdpContext) -> Option<()> {
+    // SAFETY: `ctx` is the context that the kernel gave us, and no packet pointer exists yet.
+    let result = unsafe {
+        let wrapped = bpf_xdp_get_buff_len(ctx.ctx) as i32;
+        bpf_xdp_adjust_head(ctx.ctx, wrapped - FRAME_LEN as i32)
+    };
+    (result == 0).then_some(())
 }
 
 /// A frame of [`FRAME_LEN`] bytes, as was checked.

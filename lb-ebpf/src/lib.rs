@@ -28,6 +28,7 @@ pub mod route;
 pub mod stages;
 pub mod tables;
 mod tags;
+pub mod trace;
 pub mod tunnel;
 
 use lb_common::{

@@ -1,4 +1,4 @@
-//! The XDP program: its entry point, and what becomes of an outcome.
+//! The XDP program: its entry points, and what becomes of an outcome.
 #![no_std]
 #![no_main]
 
@@ -23,6 +23,7 @@ use crate::xdp::{
     maps::VERDICTS,
     packet_log::{self, CAME_IN, GOES_ON, LOG_PACKETS},
     tables::Kernel,
+    trace,
 };
 
 /// The load balancer: attached to every interface that clients or brokers are behind.
@@ -35,15 +36,36 @@ pub fn mqlb(ctx: XdpContext) -> u32 {
     count(outcome);
     if LOG_PACKETS.load() != 0 {
         packet_log::note(ctx.ctx, GOES_ON);
-        let forwarded = outcome.verdict.action() == Action::Forward;
-        let out = if forwarded { outcome.detail } else { 0 };
-        packet_log::log(ctx.ctx, outcome.verdict as u32, out);
+        packet_log::log(ctx.ctx, outcome.verdict as u32, egress(outcome));
     }
+    carry_out(&ctx, outcome)
+}
+
+/// The same, while `mqlb trace` follows packets: it takes the other's place then. A program of its
+/// own, so that the other has not an instruction for this.
+#[xdp]
+pub fn mqlb_trace(ctx: XdpContext) -> u32 {
+    trace::came(ctx.ctx);
+    let outcome = stages::run(&mut Functions { frame: Frame { ctx: XdpContext::new(ctx.ctx) } });
+    count(outcome);
+    let drops = outcome.verdict.action() == Action::Drop;
+    trace::tell(ctx.ctx, outcome.verdict as u32, egress(outcome), drops);
+    carry_out(&ctx, outcome)
+}
+
+/// The interface that the frame is sent out of, 0 if it is not.
+#[inline(always)]
+fn egress(outcome: Outcome) -> u32 {
+    if outcome.verdict.action() == Action::Forward { outcome.detail } else { 0 }
+}
+
+#[inline(always)]
+fn carry_out(ctx: &XdpContext, outcome: Outcome) -> u32 {
     match outcome.verdict.action() {
         Action::Pass => xdp_action::XDP_PASS,
         Action::Drop => xdp_action::XDP_DROP,
         Action::Reply => xdp_action::XDP_TX,
-        Action::Forward => send_to(&ctx, outcome.detail),
+        Action::Forward => send_to(ctx, outcome.detail),
     }
 }
 

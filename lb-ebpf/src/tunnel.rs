@@ -19,20 +19,26 @@ pub(crate) const IPV6_INSIDE: u8 = 41;
 /// TTL or hop limit of the outer header.
 const TTL: u8 = 64;
 
-/// The outer addresses, source first, of a packet with another one inside.
+/// The protocol inside an IP packet, and its addresses, source first.
 #[inline(always)]
-pub fn ends(packet: &impl Packet) -> Option<[Addr; 2]> {
-    let (protocol, ends) = match packet.load(ETHERTYPE)? {
+pub(crate) fn ip(packet: &impl Packet) -> Option<(u8, [Addr; 2])> {
+    match packet.load(ETHERTYPE)? {
         ETHERTYPE_IPV4 => {
             let ip: Ipv4 = packet.load(ETHERNET_LEN)?;
-            (ip.protocol, [ip.source, ip.destination].map(Addr::from_v4_word))
+            Some((ip.protocol, [ip.source, ip.destination].map(Addr::from_v4_word)))
         }
         ETHERTYPE_IPV6 => {
             let ip: Ipv6 = packet.load(ETHERNET_LEN)?;
-            (ip.next_header, [ip.source, ip.destination].map(Addr::from_words))
+            Some((ip.next_header, [ip.source, ip.destination].map(Addr::from_words)))
         }
-        _ => return None,
-    };
+        _ => None,
+    }
+}
+
+/// The outer addresses, source first, of a packet with another one inside.
+#[inline(always)]
+pub fn ends(packet: &impl Packet) -> Option<[Addr; 2]> {
+    let (protocol, ends) = ip(packet)?;
     matches!(protocol, IPV4_INSIDE | IPV6_INSIDE).then_some(ends)
 }
 

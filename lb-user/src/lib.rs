@@ -10,6 +10,7 @@ pub mod health;
 pub mod metrics;
 pub mod mqtt;
 pub mod netlink;
+pub mod pcapng;
 pub mod privileges;
 pub mod ring;
 pub mod vips;

@@ -7,6 +7,7 @@
 //! one slot. The order of any two members' turns does not depend on the other members: that is
 //! what keeps nearly all slots in place when one joins, leaves or changes its weight.
 
+pub mod diff;
 pub mod transition;
 
 use lb_common::{

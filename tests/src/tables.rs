@@ -17,6 +17,7 @@ use lb_common::{
     flow::{Flow, FlowKey},
     layout::maps,
     port::{Owner, port_flags},
+    ring::{Ring, Slot},
     service::{Service, ServiceKey},
     verdict::Verdict,
 };
@@ -106,6 +107,14 @@ impl Tables {
             flows.insert(key, flow, 0).context("write a connection")?;
         }
         Ok(())
+    }
+
+    /// Changes the slots of a service where they are, which the controller never does.
+    pub fn change_ring(&self, service: u32, change: impl FnMut(Slot) -> Slot) -> Result<()> {
+        let map = open(&self.pins.join("rings").join(service.to_string()))?;
+        let mut map: Array<_, Ring> = map.try_into().context("a ring is an array")?;
+        let ring = map.get(&0, 0).context("read a ring")?.map(change);
+        map.set(0, ring, 0).context("write a ring")
     }
 
     /// The counters of all verdicts, summed over the CPUs.

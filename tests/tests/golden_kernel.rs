@@ -4,7 +4,7 @@ use anyhow::Context;
 use lb_ebpf::host::golden::{self, BrokerHost, Family};
 use lb_tests::{
     decap::Decap,
-    kernel::{Kernel, Kernels, Log},
+    kernel::{Kernel, Kernels, Program},
 };
 
 /// Plays the conversations of one family; those of the other one on another thread.
@@ -36,7 +36,7 @@ fn a_program_that_logs_packets_forwards_them_the_same() {
     let cases = golden::all();
     let wrapped = cases.iter().filter(|case| case.name.ends_with("wrapped_for_its_broker"));
     for case in cases.iter().take(1).chain(wrapped) {
-        let played = Kernel::load(&case.world, Log::On).unwrap().play(case);
+        let played = Kernel::load(&case.world, Program::Logging).unwrap().play(case);
         played.with_context(|| case.name.clone()).unwrap();
     }
 }

@@ -10,8 +10,12 @@ use crate::privilege::Privilege;
 type Package = (&'static str, &'static str);
 
 /// What the tests in network namespaces run.
-pub const FOR_TESTS: &[Package] =
-    &[("ip", "iproute2"), ("mosquitto", "mosquitto"), ("ping", "iputils-ping")];
+pub const FOR_TESTS: &[Package] = &[
+    ("ip", "iproute2"),
+    ("mosquitto", "mosquitto"),
+    ("ping", "iputils-ping"),
+    ("tshark", "tshark"),
+];
 
 /// What every part of the benchmark runs.
 pub const FOR_BENCH: &[Package] = &[("ip", "iproute2"), ("mosquitto", "mosquitto")];

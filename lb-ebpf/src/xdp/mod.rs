@@ -5,3 +5,4 @@ pub mod frame;
 pub mod maps;
 pub mod packet_log;
 pub mod tables;
+pub mod trace;

@@ -6,14 +6,20 @@ use std::{
 };
 
 use http_body_util::{BodyExt, Full};
-use hyper::{Method, Request, StatusCode, body::Bytes, client::conn::http1, header};
+use hyper::{
+    Method, Request, StatusCode,
+    body::{Bytes, Incoming},
+    client::conn::http1,
+    header,
+};
 use hyper_util::rt::TokioIo;
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::net::UnixStream;
+use tokio::{net::UnixStream, task::JoinHandle};
 
 use super::types::{
     BackendFilter, BackendReport, Changed, ErrorBody, ExplainQuery, Explanation, FlowFilter, Flows,
-    NewBackend, NewWeight, ReloadQuery, Reloaded, ServiceReport, Status,
+    NewBackend, NewWeight, ReloadQuery, Reloaded, RingChange, RingDiffReport, ServiceReport,
+    Status, TraceEnding, TraceLine, TraceOrder,
 };
 
 /// The way to the controller that listens at a Unix socket.
@@ -158,12 +164,45 @@ impl Client {
         Ok(if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") })
     }
 
+    /// What a change would move.
+    pub async fn ring_diff(&self, change: &RingChange) -> Result<RingDiffReport, ClientError> {
+        self.call(Method::POST, "/v1/ring/diff", Some(change)).await
+    }
+
+    /// Follows packets; the lines come while they pass.
+    pub async fn trace(&self, order: &TraceOrder) -> Result<TraceLines, ClientError> {
+        let (status, mut answer) = self.send(Method::POST, "/v1/trace", Some(order)).await?;
+        if !status.is_success() {
+            return Err(self.refusal(status, &answer.whole().await?));
+        }
+        Ok(TraceLines { answer, rest: Vec::new() })
+    }
+
+    /// Ends the trace that runs; its last line follows.
+    pub async fn end_trace(&self) -> Result<TraceEnding, ClientError> {
+        self.call(Method::DELETE, "/v1/trace", None::<&()>).await
+    }
+
     async fn call<T: DeserializeOwned>(
         &self,
         method: Method,
         path: &str,
         body: Option<&impl Serialize>,
     ) -> Result<T, ClientError> {
+        let (status, mut answer) = self.send(method, path, body).await?;
+        let bytes = answer.whole().await?;
+        if !status.is_success() {
+            return Err(self.refusal(status, &bytes));
+        }
+        serde_json::from_slice(&bytes).map_err(|error| self.senseless(&error))
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&impl Serialize>,
+    ) -> Result<(StatusCode, Answer), ClientError> {
         let broken = |error: &dyn std::fmt::Display| self.broken(error);
         let body = body.map_or_else(|| Ok(Vec::new()), serde_json::to_vec);
         let body = Full::new(Bytes::from(body.map_err(|error| broken(&error))?));
@@ -176,25 +215,23 @@ impl Client {
         let stream = TokioIo::new(self.connect().await?);
         let (mut sender, connection) =
             http1::handshake(stream).await.map_err(|error| broken(&error))?;
-        // Ends with the answer, because the sender is dropped then.
         let driver = tokio::spawn(connection);
         let response = sender.send_request(request).await.map_err(|error| broken(&error))?;
         let status = response.status();
-        let bytes = response.into_body().collect().await.map_err(|error| broken(&error))?;
-        let bytes = bytes.to_bytes();
-        drop(sender);
-        driver.abort();
-        self.read(status, &bytes)
+        let client = self.clone();
+        Ok((status, Answer { client, body: response.into_body(), driver, _sender: sender }))
     }
 
-    fn read<T: DeserializeOwned>(&self, status: StatusCode, body: &[u8]) -> Result<T, ClientError> {
-        let broken = |error| self.broken(&format!("an answer that makes no sense: {error}"));
-        if status.is_success() {
-            return serde_json::from_slice(body).map_err(broken);
-        }
+    fn refusal(&self, status: StatusCode, body: &[u8]) -> ClientError {
         let bad = [StatusCode::BAD_REQUEST, StatusCode::UNPROCESSABLE_ENTITY].contains(&status);
-        let body = serde_json::from_slice(body).map_err(broken)?;
-        Err(ClientError::Refused { body, bad_request: bad })
+        match serde_json::from_slice(body) {
+            Ok(body) => ClientError::Refused { body, bad_request: bad },
+            Err(error) => self.senseless(&error),
+        }
+    }
+
+    fn senseless(&self, error: &serde_json::Error) -> ClientError {
+        self.broken(&format!("an answer that makes no sense: {error}"))
     }
 
     async fn connect(&self) -> Result<UnixStream, ClientError> {
@@ -209,6 +246,72 @@ impl Client {
 
     fn broken(&self, reason: &dyn std::fmt::Display) -> ClientError {
         ClientError::Broken { socket: self.socket.clone(), reason: reason.to_string() }
+    }
+}
+
+/// An answer that is still coming in.
+struct Answer {
+    client: Client,
+    body: Incoming,
+    driver: JoinHandle<Result<(), hyper::Error>>,
+    /// The connection ends with it.
+    _sender: http1::SendRequest<Full<Bytes>>,
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+impl Answer {
+    /// The next part; `None` behind the last one.
+    async fn part(&mut self) -> Result<Option<Bytes>, ClientError> {
+        while let Some(frame) = self.body.frame().await {
+            let frame = frame.map_err(|error| self.client.broken(&error))?;
+            if let Ok(part) = frame.into_data() {
+                return Ok(Some(part));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn whole(&mut self) -> Result<Vec<u8>, ClientError> {
+        let mut whole = Vec::new();
+        while let Some(part) = self.part().await? {
+            whole.extend_from_slice(&part);
+        }
+        Ok(whole)
+    }
+}
+
+/// What a trace tells, while it tells it. Dropping it ends the trace.
+pub struct TraceLines {
+    answer: Answer,
+    /// The beginning of the next line.
+    rest: Vec<u8>,
+}
+
+impl std::fmt::Debug for TraceLines {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TraceLines")
+    }
+}
+
+impl TraceLines {
+    /// The next line; `None` behind the last one. What was read is kept if this is cancelled.
+    pub async fn next(&mut self) -> Result<Option<TraceLine>, ClientError> {
+        loop {
+            if let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.rest.drain(..=end).collect();
+                let parsed = serde_json::from_slice(&line);
+                return parsed.map(Some).map_err(|error| self.answer.client.senseless(&error));
+            }
+            match self.answer.part().await? {
+                Some(part) => self.rest.extend_from_slice(&part),
+                None => return Ok(None),
+            }
+        }
     }
 }
 

@@ -12,6 +12,9 @@
 //! | `PUT /v1/services/S/backends/B/weight` | [`types::NewWeight`] |
 //! | `GET /v1/flows?service=&backend=&client=&limit=` | connections |
 //! | `GET /v1/explain?client=&vip=` | where a client's packets go, and why |
+//! | `POST /v1/ring/diff` | what a change would move, without making it: [`types::RingChange`] |
+//! | `POST /v1/trace` | follows packets: [`types::TraceOrder`]; one line of JSON per packet, see [`types::TraceLine`] |
+//! | `DELETE /v1/trace` | ends the trace that runs |
 //! | `POST /v1/reload?dry_run=true` | makes the configuration file the truth again |
 //! | `GET /healthz`, `GET /metrics` | for supervisors and Prometheus; also over TCP, if configured |
 //!
@@ -23,4 +26,5 @@ pub mod server;
 pub mod socket;
 #[cfg(test)]
 mod tests;
+mod trace;
 pub mod types;

@@ -11,9 +11,11 @@ use axum::{
 
 use super::{
     reply::{Refusal, Reply, body, query},
+    trace,
     types::{
         BackendFilter, BackendReport, Changed, ExplainQuery, Explanation, FlowFilter, Flows,
-        Healthz, NewBackend, NewWeight, ReloadQuery, Reloaded, ServiceReport, ServiceState, Status,
+        Healthz, NewBackend, NewWeight, ReloadQuery, Reloaded, RingChange, RingDiffReport,
+        ServiceReport, ServiceState, Status,
     },
 };
 use crate::{
@@ -39,6 +41,8 @@ pub fn router(controller: Handle) -> Router {
         .route("/v1/flows", get(flows))
         .route("/v1/explain", get(explain))
         .route("/v1/reload", post(reload))
+        .route("/v1/ring/diff", post(ring_diff))
+        .route("/v1/trace", post(trace::trace).delete(trace::end))
         .with_state(controller.clone())
         .merge(observer(controller))
 }
@@ -143,6 +147,11 @@ async fn explain(State(controller): State<Handle>, RawQuery(text): RawQuery) -> 
 async fn reload(State(controller): State<Handle>, RawQuery(text): RawQuery) -> Reply<Reloaded> {
     let ReloadQuery { dry_run } = query(text.as_deref())?;
     Ok(Json(controller.with(move |c| c.reload(dry_run)).await??))
+}
+
+async fn ring_diff(State(controller): State<Handle>, bytes: Bytes) -> Reply<RingDiffReport> {
+    let change: RingChange = if bytes.is_empty() { RingChange::default() } else { body(&bytes)? };
+    Ok(Json(controller.with(move |c| c.ring_diff(&change)).await??))
 }
 
 async fn healthz(State(controller): State<Handle>) -> Reply<Healthz> {

@@ -7,6 +7,7 @@ use super::{
     server, socket,
     types::{
         BackendFilter, BackendState, ExplainQuery, FlowFilter, NewBackend, NewWeight, ReloadQuery,
+        TraceOrder,
     },
 };
 use crate::{
@@ -170,6 +171,25 @@ async fn a_client_is_told_where_it_goes() {
     let answer = running.client.explain(&ExplainQuery { client, vip }).await.unwrap();
     assert_eq!(answer.backend, answer.slot_backend);
     assert!(answer.broker.is_some());
+}
+
+#[tokio::test]
+async fn a_trace_that_makes_no_sense_is_refused() {
+    let running = run().await;
+    let client = &running.client;
+    let refused = async |order: TraceOrder| refusal(client.trace(&order).await).error;
+    let order = TraceOrder::default;
+    let service = TraceOrder { service: Some("http".into()), ..order() };
+    assert_eq!(refused(service).await, "there is no service http");
+    let (service, backend) = (Some("mqtt".into()), Some("b9".into()));
+    let backend = TraceOrder { service, backend, ..order() };
+    assert_eq!(refused(backend).await, "service mqtt has no backend b9");
+    let count = TraceOrder { count: 0, ..order() };
+    assert_eq!(refused(count).await, "count is 1 to 1000000, not 0");
+    let client = TraceOrder { client: Some("10.0.0.0/99".into()), ..order() };
+    assert_eq!(refused(client).await, "\"10.0.0.0/99\" is neither an address nor a prefix");
+    // These tables are in memory: no packet ever comes by.
+    assert!(refused(order()).await.contains("cannot tell of packets"));
 }
 
 #[tokio::test]

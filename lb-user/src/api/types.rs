@@ -8,9 +8,13 @@ use crate::config::model::{Name, Weight};
 pub use crate::control::{
     difference::Difference,
     report::{
-        BackendReport, BackendState, Changed, Explanation, FlowFilter, FlowReport, Flows,
-        HealthState, Reloaded, ServiceReport, ServiceState, Status, TablesReport, Traffic,
+        BackendReport, BackendState, Changed, EjectedReport, Explanation, FlowFilter, FlowReport,
+        Flows, HealthState, Reloaded, ServiceReport, ServiceState, Status, TablesReport, Traffic,
     },
+    ring_diff::{
+        BackendMoves, ConnectionMoves, RingChange, RingCommand, RingDiffReport, ServiceMoves,
+    },
+    trace::{FrameReport, TraceEnd, TraceLine, TraceOrder, TracePacket, WhyEnded},
 };
 
 /// Why a request was refused.
@@ -68,6 +72,13 @@ pub struct ExplainQuery {
 pub struct ReloadQuery {
     /// Only say what would change.
     pub dry_run: bool,
+}
+
+/// What became of the wish to end a trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TraceEnding {
+    /// Whether there is one, which ends now.
+    pub ends: bool,
 }
 
 /// How the balancer is, for supervisors.

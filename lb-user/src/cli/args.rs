@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{Parser, Subcommand};
 
-use super::decap::DecapCommand;
+use super::{decap::DecapCommand, ring::RingSubcommand, trace::TraceArgs};
 use crate::config::{
     defaults,
     model::{Name, Weight},
@@ -80,6 +80,11 @@ Examples:
         #[arg(value_name = "VIP:PORT", value_parser = socket)]
         vip: SocketAddr,
     },
+    /// Work with rings: which backend gets which part of the new connections
+    #[command(subcommand)]
+    Ring(RingSubcommand),
+    /// Follow chosen packets: as they came, what became of them, as they go on
+    Trace(TraceArgs),
     /// Examine this host: what would break forwarding, why, and the command that mends it
     ///
     /// Changes nothing. The exit code is 1 if something would break. `mqlb run` examines the host
@@ -302,7 +307,7 @@ fn socket(text: &str) -> Result<SocketAddr, &'static str> {
         .map_err(|_| "address and port are written 198.51.100.7:40000 or [2001:db8::7]:40000")
 }
 
-fn weight(text: &str) -> Result<Weight, String> {
+pub(super) fn weight(text: &str) -> Result<Weight, String> {
     let number: u16 = text.parse().map_err(|_| "a weight is a number, 1 to 1000".to_owned())?;
     Weight::try_from(number).map_err(|error| {
         let drain = if number == 0 { "; to stop new connections, drain the backend" } else { "" };

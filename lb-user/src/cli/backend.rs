@@ -15,7 +15,9 @@ use super::{
 use crate::{
     api::{
         client::Client,
-        types::{BackendFilter, BackendReport, BackendState, HealthState, NewBackend},
+        types::{
+            BackendFilter, BackendReport, BackendState, EjectedReport, HealthState, NewBackend,
+        },
     },
     config::model::Weight,
 };
@@ -134,10 +136,19 @@ fn table(backends: &[BackendReport]) -> Table {
             Cell::number(format!("{:.1}%", backend.share * 100.0)),
             Cell::number(open(backend)),
             Cell::number(backend.traffic.opened),
-            Cell::text(backend.last_error.as_deref().unwrap_or_default()),
+            Cell::text(trouble(backend)),
         ]);
     }
     table
+}
+
+/// Why it is out for refusing clients, or why its last check failed.
+fn trouble(backend: &BackendReport) -> String {
+    let Some(EjectedReport { left_s, refused, answers, .. }) = backend.ejected else {
+        return backend.last_error.clone().unwrap_or_default();
+    };
+    let left = humantime::format_duration(Duration::from_secs(left_s));
+    format!("refused {refused} of {answers} clients; back in {left}")
 }
 
 /// Connections; with a `+` if there may be more, which no table has to tell apart.
@@ -152,6 +163,7 @@ fn state(state: BackendState) -> Cell {
         BackendState::Draining => Cell::warning("draining"),
         BackendState::Drained => Cell::warning("drained"),
         BackendState::Down => Cell::bad("down"),
+        BackendState::Ejected => Cell::bad("ejected"),
         BackendState::Checking => Cell::warning("checking"),
         BackendState::LastKnownGood => Cell::bad("last known good"),
     }

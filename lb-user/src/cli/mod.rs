@@ -16,11 +16,13 @@ mod logging;
 mod open_files;
 mod output;
 mod reload;
+mod ring;
 mod run;
 mod serve;
 mod service;
 mod status;
 mod table;
+mod trace;
 mod usage;
 
 use std::process::ExitCode;
@@ -29,6 +31,7 @@ use args::{Args, BackendCommand, Command, ConfigCommand, ServiceCommand};
 use clap::{CommandFactory, Parser, error::ErrorKind};
 use failure::Failure;
 use output::Output;
+use ring::RingSubcommand;
 
 use crate::api::client::Client;
 
@@ -79,6 +82,8 @@ fn dispatch(args: Args, output: Output) -> Outcome {
         Command::Service(ServiceCommand::List) => ask(service::list(&client, output)),
         Command::Backend(command) => ask(backend_command(&client, output, command)),
         Command::Flows(flows) => ask(flows::flows(&client, output, flows)),
+        Command::Ring(RingSubcommand::Diff(diff)) => ask(ring::diff(&client, output, diff)),
+        Command::Trace(trace) => ask(trace::trace(&client, output, trace)),
         Command::Explain { client: from, vip } => ask(explain::explain(&client, output, from, vip)),
     }
 }

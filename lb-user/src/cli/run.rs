@@ -40,9 +40,10 @@ pub(super) fn run(args: &RunArgs) -> Outcome {
         let (events, news) = tokio::sync::mpsc::channel(NEWS);
         let checker = Arc::new(Checker::new(events));
         // Nothing else runs yet that this could block.
-        let controller = begin(config, file, checker, args.log_packets)?;
-        give_up_privileges()?;
+        let mut controller = begin(config, file, checker, args.log_packets)?;
         tracing::info!(took_ms = began.elapsed().as_millis(), "balancing");
+        controller.prepare_trace();
+        give_up_privileges()?;
         serve::until_told(controller, news, doors).await
     })
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::model::{
-    Affinity, AllDown, Guard, Limits, LogFormat, LogLevel, LogSettings, Mode, MqttVersion,
-    PortRange, Refusal, StatusRange, Timeouts, Weight, XdpMode,
+    Affinity, AllDown, Ejection, Guard, Limits, LogFormat, LogLevel, LogSettings, Mode,
+    MqttVersion, PortRange, Refusal, StatusRange, Timeouts, Weight, XdpMode,
 };
 
 const fn seconds(seconds: u64) -> Duration {
@@ -72,6 +72,16 @@ pub const DEAD_AFTER: Option<Duration> = Some(seconds(300));
 
 /// `services[].rebase_after`: long enough for a change and its reversal on another day.
 pub const REBASE_AFTER: Duration = seconds(24 * 3600);
+
+/// `services[].ejection`, where it is there
+pub const EJECTION: Ejection = Ejection {
+    refused_percent: 50,
+    min_connects: 20,
+    interval: seconds(10),
+    eject_for: seconds(30),
+    max_eject_for: seconds(300),
+    max_ejected_percent: 50,
+};
 
 /// `services[].backends[].weight`
 pub const WEIGHT: Weight = Weight::DEFAULT;

@@ -60,7 +60,19 @@ mapping! {
         dead_after: Text,
         rebase_after: Text,
         health: Health,
+        ejection: Ejection,
         backends: Vec<Backend>,
+    }
+}
+
+mapping! {
+    Ejection {
+        refused: Text,
+        min_connects: Text,
+        interval: Text,
+        eject_for: Text,
+        max_eject_for: Text,
+        max_ejected: Text,
     }
 }
 

@@ -4,14 +4,14 @@ use std::net::IpAddr;
 
 use super::{
     controller::Controller,
-    difference::{differences, effective},
+    difference::{Difference, differences, effective},
     error::ChangeError,
     overlay::{CommandError, Overlay},
     report::{Changed, Reloaded},
 };
 use crate::config::{
     self,
-    model::{Backend, Config, Weight},
+    model::{Backend, Config, Service, Weight},
     rules::{self, Surroundings},
 };
 
@@ -24,20 +24,29 @@ const LATER: [&str; 2] = ["api", "log"];
 impl Controller {
     /// Adds a backend to a service.
     pub fn add_backend(&mut self, service: &str, new: &Backend) -> Result<Changed, ChangeError> {
+        let mut overlay = self.overlay.clone();
+        self.add_to(&mut overlay, self.service(service)?, new)?;
+        let message = format!("added {service}/{} at {}", new.name, new.socket());
+        self.command(overlay, service, new.name.as_str(), message)
+    }
+
+    /// Notes an added backend, if it fits.
+    pub(super) fn add_to(
+        &self,
+        overlay: &mut Overlay,
+        service: &Service,
+        new: &Backend,
+    ) -> Result<(), CommandError> {
         let vips: Vec<IpAddr> = self.config.services.iter().map(|service| service.vip).collect();
         let around = Surroundings {
             vips: &vips,
             sources: &self.config.nat.addresses,
             tunnel: Some(self.config.tunnel),
         };
-        let mut overlay = self.overlay.clone();
-        let known = self.service(service)?;
-        rules::backend_fits(new.address, Some(known.vip), Some(known.mode), around)
-            .and_then(|()| rules::port_fits(new.port, known.port, known.mode))
+        rules::backend_fits(new.address, Some(service.vip), Some(service.mode), around)
+            .and_then(|()| rules::port_fits(new.port, service.port, service.mode))
             .map_err(CommandError::Unfit)?;
-        overlay.add(known, new)?;
-        let message = format!("added {service}/{} at {}", new.name, new.socket());
-        self.command(overlay, service, new.name.as_str(), message)
+        overlay.add(service, new)
     }
 
     /// Removes a backend; its connections are refused from now on.
@@ -97,19 +106,11 @@ impl Controller {
         let overlay = self.overlay.after_reload(&new.services);
         let before = effective(&self.config, &self.overlay);
         let differences = differences(&before, &new);
-        let concerns = |path: &str, part: &&str| {
-            path.strip_prefix(*part).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-        };
-        let paths = || differences.iter().map(|difference| difference.path.as_str());
-        let frozen: Vec<String> = paths()
-            .filter(|path| NEEDS_RESTART.iter().any(|part| concerns(path, part)))
-            .map(str::to_owned)
-            .collect();
+        let frozen = frozen(&differences);
         if !frozen.is_empty() {
             return Err(ChangeError::NeedsRestart(frozen));
         }
-        let mut notes: Vec<String> = paths()
-            .filter(|path| LATER.iter().any(|part| concerns(path, part)))
+        let mut notes: Vec<String> = concerned(&differences, &LATER)
             .map(|path| format!("{path} takes effect when mqlb is started again"))
             .collect();
         notes.extend(drained(&new, &overlay));
@@ -152,6 +153,20 @@ impl Controller {
             backend: now.backends.into_iter().find(|b| b.name == *name),
         })
     }
+}
+
+/// What of these differences only a restart can bring about.
+pub(super) fn frozen(differences: &[Difference]) -> Vec<String> {
+    concerned(differences, &NEEDS_RESTART).map(str::to_owned).collect()
+}
+
+/// The paths of the differences in these parts of the configuration.
+fn concerned<'a>(differences: &'a [Difference], parts: &[&str]) -> impl Iterator<Item = &'a str> {
+    let concerns = |path: &str, part: &&str| {
+        path.strip_prefix(*part).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
+    let paths = differences.iter().map(|difference| difference.path.as_str());
+    paths.filter(move |path| parts.iter().any(|part| concerns(path, part)))
 }
 
 /// Which backends of the file stay drained.

@@ -15,6 +15,7 @@ use super::{
     datapath::Datapath,
     desired::Desired,
     difference::effective,
+    ejections,
     error::ChangeError,
     layout,
     members::Health,
@@ -24,7 +25,7 @@ use super::{
     report::ConfigFileReport,
     state_file::StateFile,
     tables::Tables,
-    transitions,
+    trace, transitions,
 };
 use crate::{
     config::model::{Config, Service},
@@ -82,6 +83,10 @@ pub struct Controller {
     pub(super) config_file: ConfigFileReport,
     /// Whether the rings lag behind the health checks, because an edit failed.
     behind: bool,
+    pub(super) ejections: ejections::ByService,
+    pub(super) trace: Option<trace::Running>,
+    /// How many traces there were.
+    pub(super) traces: u64,
 }
 
 impl Controller {
@@ -130,6 +135,9 @@ impl Controller {
             started: Instant::now(),
             config_file: ConfigFileReport::default(),
             behind: false,
+            ejections: ejections::ByService::default(),
+            trace: None,
+            traces: 0,
         };
         controller.change(start.config, record.changes, true)?;
         controller.note_read(true);
@@ -222,8 +230,10 @@ impl Controller {
     /// What has to be done once a second.
     pub fn tick(&mut self) {
         self.behind |= self.has_dead();
+        self.behind |= self.judge();
         self.catch_up();
         self.clean();
+        self.end_overdue_trace();
         let now = self.now();
         match self.counts.second(&mut self.applied, now) {
             Ok(Some(occupied)) => self.move_on(&occupied),
@@ -325,4 +335,4 @@ fn random_seed() -> Seed {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -1,6 +1,6 @@
 //! The seam between what the controller decides and the tables that hold it.
 
-use std::{collections::BTreeMap, io};
+use std::{collections::BTreeMap, io, time::Duration};
 
 use lb_common::{
     backend::{Backend, PeerKey, Source},
@@ -9,9 +9,10 @@ use lb_common::{
     ring::Ring,
     service::{Service, ServiceKey},
     settings::Settings,
+    trace::TraceFilter,
 };
 
-use super::direct::DirectRings;
+use super::{direct::DirectRings, trace::TraceSource};
 use crate::ring::transition::SlotSet;
 
 /// One change to the tables of the data plane.
@@ -177,6 +178,25 @@ pub trait Datapath: Send {
 
     /// Forgets that flows of `slots` could not be learned.
     fn clear_missed(&mut self, service: u32, slots: &SlotSet);
+
+    /// Makes ready for [`Datapath::start_trace`]; takes privileges that are given up then.
+    fn prepare_trace(&mut self) -> Result<(), DatapathError> {
+        Ok(())
+    }
+
+    /// Lets packets that fit `filter`, whose time is set by this, be told of for as long as `lasts`.
+    fn start_trace(
+        &mut self,
+        _filter: &TraceFilter,
+        _lasts: Duration,
+    ) -> Result<Box<dyn TraceSource>, DatapathError> {
+        Err(DatapathError::Refused("this data plane cannot tell of packets".to_owned()))
+    }
+
+    /// No packet is told of any more.
+    fn stop_trace(&mut self) -> Result<(), DatapathError> {
+        Ok(())
+    }
 }
 
 /// Why the data plane refused.

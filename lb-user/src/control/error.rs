@@ -2,7 +2,7 @@
 
 use super::{
     apply::ApplyError, checks::ChecksError, datapath::DatapathError, layout::LayoutError,
-    overlay::CommandError, state_file::StateError,
+    overlay::CommandError, state_file::StateError, trace::TraceRefusal,
 };
 use crate::config::ConfigError;
 
@@ -33,6 +33,9 @@ pub enum ChangeError {
     /// The data plane could not be read.
     #[error("the data plane could not be read: {0}")]
     Datapath(#[from] DatapathError),
+    /// Packets are not followed.
+    #[error(transparent)]
+    Trace(#[from] TraceRefusal),
     /// The pinned tables are there, but not the record of what they hold.
     #[error("the data plane is running, but {0} has no record of what its tables hold")]
     NoRecord(String),
@@ -64,6 +67,7 @@ impl ChangeError {
                 "restart mqlb with the new file; forwarding goes on meanwhile".to_owned()
             }
             Self::Checks(_) => "nothing was changed; mend the file it names".to_owned(),
+            Self::Trace(error) => error.hint().to_owned(),
             Self::State(error) => error.hint(),
             Self::Apply(error) if error.restored => "everything is as it was before".to_owned(),
             Self::Apply(_) | Self::Datapath(_) => {
@@ -90,10 +94,12 @@ impl ChangeError {
                 | CommandError::LastBackend { .. },
             )
             | Self::Layout(_)
+            | Self::Trace(TraceRefusal::Busy { .. })
             | Self::NeedsRestart(_) => Blame::Conflict,
-            Self::Command(CommandError::Unfit(_)) | Self::Config(_) | Self::Checks(_) => {
-                Blame::Request
-            }
+            Self::Command(CommandError::Unfit(_))
+            | Self::Config(_)
+            | Self::Checks(_)
+            | Self::Trace(_) => Blame::Request,
             Self::State(_) | Self::Apply(_) | Self::Datapath(_) | Self::NoRecord(_) => {
                 Blame::Balancer
             }

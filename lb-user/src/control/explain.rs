@@ -15,7 +15,7 @@ use super::{
     error::ChangeError,
     report::Explanation,
 };
-use crate::config::model::{Refusal, Service};
+use crate::config::model::{Backend, Refusal, Service};
 
 impl Controller {
     /// Which backend gets the packets of `client` to `vip`, and why.
@@ -142,10 +142,17 @@ impl Controller {
             return;
         }
         if entry.flags & ACCEPT == 0 {
-            let drained = self
-                .backend_of(id)
-                .is_some_and(|(service, b)| self.overlay.is_drained(&service.name, &b.name));
-            let why = if drained { "it drains" } else { "its health check fails" };
+            let named = self.backend_of(id);
+            let is = |what: &dyn Fn(&Service, &Backend) -> bool| {
+                named.as_ref().is_some_and(|(service, backend)| what(service, backend))
+            };
+            let why = if is(&|service, b| self.overlay.is_drained(&service.name, &b.name)) {
+                "it drains"
+            } else if is(&|service, _| self.ejected(&service.name, id).0.is_some()) {
+                "it refused too many clients"
+            } else {
+                "its health check fails"
+            };
             answer.because(format!("it takes no new connections ({why}), but keeps this one"));
         }
         answer.backend = Some(self.name_of(id));

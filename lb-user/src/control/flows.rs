@@ -12,13 +12,31 @@ use super::{
     controller::Controller,
     desired::service_key,
     error::ChangeError,
-    overlay::CommandError,
+    overlay::{CommandError, Overlay},
     report::{FlowFilter, FlowReport, Flows},
+    tables::Tables,
 };
-use crate::config::model::{Backend, Name};
+use crate::config::model::{Backend, Config, Name};
 
 /// Names of services and of backends, by number.
 pub(super) type Names = (BTreeMap<u32, Name>, BTreeMap<u32, Name>);
+
+/// Names of the services and of the backends that are there, by number.
+pub(super) fn names(config: &Config, overlay: &Overlay, tables: &Tables) -> Names {
+    let serving = tables.serving();
+    let mut names = Names::default();
+    for service in &config.services {
+        let Some(entry) = tables.services.get(&service_key(service.address())) else {
+            continue;
+        };
+        names.0.insert(entry.id, service.name.clone());
+        for backend in overlay.backends(service) {
+            let id = serving.get(&(entry.id, backend.socket().into()));
+            names.1.extend(id.map(|id| (*id, backend.name)));
+        }
+    }
+    names
+}
 
 impl Controller {
     /// The flows that `filter` lets through.
@@ -66,20 +84,7 @@ impl Controller {
 
     /// Names of the services and of the backends that are there, by number.
     pub(super) fn names(&self) -> Names {
-        let tables = self.applied.tables();
-        let serving = tables.serving();
-        let mut names = Names::default();
-        for service in &self.config.services {
-            let Some(entry) = tables.services.get(&service_key(service.address())) else {
-                continue;
-            };
-            names.0.insert(entry.id, service.name.clone());
-            for backend in self.overlay.backends(service) {
-                let id = serving.get(&(entry.id, backend.socket().into()));
-                names.1.extend(id.map(|id| (*id, backend.name)));
-            }
-        }
-        names
+        names(&self.config, &self.overlay, self.applied.tables())
     }
 
     pub(super) fn flow_report(&self, names: &Names, key: &FlowKey, flow: &Flow) -> FlowReport {

@@ -1,6 +1,6 @@
 //! Which backends of a service take new connections.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use lb_common::ticks;
 
@@ -9,7 +9,11 @@ use crate::config::model::AllDown;
 
 /// What the health checks found out about the backends, by id. Who is not in it was never up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Health(BTreeMap<u32, Standing>);
+pub struct Health {
+    standings: BTreeMap<u32, Standing>,
+    /// Who was taken out for refusing clients.
+    ejected: BTreeSet<u32>,
+}
 
 /// What the health checks found out about a backend.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,13 +34,13 @@ impl Health {
     /// What is known about backend `id`.
     #[must_use]
     pub fn of(&self, id: u32) -> Standing {
-        self.0.get(&id).copied().unwrap_or_default()
+        self.standings.get(&id).copied().unwrap_or_default()
     }
 
     /// Whether some backend is down.
     #[must_use]
     pub fn is_any_down(&self) -> bool {
-        self.0.values().any(|standing| matches!(standing, Standing::Down { .. }))
+        self.standings.values().any(|standing| matches!(standing, Standing::Down { .. }))
     }
 
     /// Whether backend `id` has been down for more than `limit` ticks.
@@ -47,7 +51,7 @@ impl Health {
 
     /// Takes note that backend `id` came up or went down at tick `now`. Whether that is news.
     pub fn note(&mut self, id: u32, up: bool, now: u32) -> bool {
-        let standing = self.0.entry(id).or_default();
+        let standing = self.standings.entry(id).or_default();
         let before = *standing;
         *standing = match (up, before) {
             (true, _) => Standing::Up,
@@ -59,12 +63,20 @@ impl Health {
 
     /// Takes over what was known about backend `id`.
     pub fn set(&mut self, id: u32, standing: Standing) {
-        self.0.insert(id, standing);
+        self.standings.insert(id, standing);
     }
 
     /// Forgets all backends but those for which `keep` holds.
     pub fn retain(&mut self, keep: impl Fn(u32) -> bool) {
-        self.0.retain(|id, _| keep(*id));
+        self.standings.retain(|id, _| keep(*id));
+        self.ejected.retain(|id| keep(*id));
+    }
+
+    /// Takes note of who is out for refusing clients. Whether that is news.
+    pub fn eject(&mut self, ejected: BTreeSet<u32>) -> bool {
+        let news = self.ejected != ejected;
+        self.ejected = ejected;
+        news
     }
 }
 
@@ -74,8 +86,21 @@ impl Health {
 /// last known good ones: those that went down together with the one that went down last. A
 /// failing network takes all of them down within the time of a check; without that margin the one
 /// that happened to be noticed last would get everything.
+///
+/// Of these, those that were ejected take nothing, as long as that leaves one.
 #[must_use]
 pub fn accepting<'a>(
+    service: &DesiredService,
+    candidates: &[(u32, &'a DesiredBackend)],
+    health: &Health,
+) -> Vec<(u32, &'a DesiredBackend)> {
+    let healthy = healthy(service, candidates, health);
+    let mut kept = healthy.clone();
+    kept.retain(|(id, _)| !health.ejected.contains(id));
+    if kept.is_empty() { healthy } else { kept }
+}
+
+fn healthy<'a>(
     service: &DesiredService,
     candidates: &[(u32, &'a DesiredBackend)],
     health: &Health,
@@ -168,6 +193,26 @@ mod tests {
         let down = [(100, 1, false), (1000, 0, false), (1003, 2, false), (1005, 1, false)];
         let events = [&ALL_UP[..], &down].concat();
         assert_eq!(after(&service(AllDown::LastKnownGood), &events), [0, 2]);
+    }
+
+    #[test]
+    fn an_ejected_backend_takes_nothing_unless_nobody_else_does() {
+        for checked in [true, false] {
+            let service = DesiredService { checked, ..service(AllDown::Refuse) };
+            let mut health = Health::default();
+            for id in 0..4 {
+                health.note(id, true, 1);
+            }
+            let candidates: Vec<_> = (0..).zip(&service.backends).collect();
+            let takes = |health: &Health| -> Vec<u32> {
+                accepting(&service, &candidates, health).into_iter().map(|(id, _)| id).collect()
+            };
+            assert!(health.eject([1, 2].into()));
+            assert!(!health.eject([1, 2].into()), "no news");
+            assert_eq!(takes(&health), [0, 3]);
+            assert!(health.eject([0, 1, 2, 3].into()));
+            assert_eq!(takes(&health), [0, 1, 2, 3]);
+        }
     }
 
     #[test]

@@ -175,6 +175,10 @@ pub struct BackendReport {
     pub check_latency_us: Option<u64>,
     /// Checks done, and failed ones among them.
     pub checks: (u64, u64),
+    /// Why and how long it takes no new connections, if it is out for refusing clients.
+    pub ejected: Option<EjectedReport>,
+    /// How often it was taken out for that.
+    pub ejections: u64,
     /// Its slots of the ring.
     pub slots: u32,
     /// Its share of the new connections, 0 to 1.
@@ -200,6 +204,8 @@ pub enum BackendState {
     Down,
     /// Takes no new connections, because its first check is under way.
     Checking,
+    /// Takes no new connections for a while, because it refused too many clients.
+    Ejected,
     /// Its check fails, as does that of all others: it still takes new connections.
     LastKnownGood,
 }
@@ -256,6 +262,19 @@ impl std::ops::AddAssign for Traffic {
         self.packets_to_client += other.packets_to_client;
         self.bytes_to_client += other.bytes_to_client;
     }
+}
+
+/// Why and how long a backend is out for refusing clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EjectedReport {
+    /// Seconds until it is back.
+    pub left_s: u64,
+    /// Clients that it refused in the interval for which it was taken out.
+    pub refused: u64,
+    /// Clients that it answered then.
+    pub answers: u64,
+    /// How many times in a row it was taken out.
+    pub times: u32,
 }
 
 /// What a broker answered to CONNECT.

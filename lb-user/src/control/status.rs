@@ -172,12 +172,14 @@ impl Controller {
             Some(Health::Down) => HealthState::Down,
         };
         let drained = self.overlay.is_drained(&service.name, &backend.name);
+        let (ejected, ejections) = self.ejected(&service.name, id);
         let up = service.health.is_none() || self.health.of(id) == Standing::Up;
         let state = match (drained, slots > 0) {
             (true, _) if traffic.open == 0 && known_in == Some(0) => BackendState::Drained,
             (true, _) => BackendState::Draining,
             (false, true) if up => BackendState::Active,
             (false, true) => BackendState::LastKnownGood,
+            (false, false) if up && ejected.is_some() => BackendState::Ejected,
             (false, false) if health == HealthState::Unknown => BackendState::Checking,
             (false, false) => BackendState::Down,
         };
@@ -201,6 +203,8 @@ impl Controller {
             last_error: check.and_then(|check| check.last_error.clone()),
             check_latency_us: check.and_then(|check| Some(check.last_latency?.as_micros() as u64)),
             checks: check.map_or((0, 0), |check| (check.probes, check.failed_probes)),
+            ejected,
+            ejections,
             slots,
             share: f64::from(slots) / f64::from(SLOTS as u32),
             traffic,
@@ -244,7 +248,10 @@ fn service_state(backends: &[BackendReport]) -> ServiceState {
         ServiceState::Refusing
     } else if some(BackendState::LastKnownGood) {
         ServiceState::LastKnownGood
-    } else if some(BackendState::Down) || some(BackendState::Checking) {
+    } else if [BackendState::Down, BackendState::Checking, BackendState::Ejected]
+        .into_iter()
+        .any(some)
+    {
         ServiceState::Degraded
     } else {
         ServiceState::Ok

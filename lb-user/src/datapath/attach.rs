@@ -3,7 +3,10 @@
 //! Every attachment is a BPF link that is pinned: it outlives the controller, and another program
 //! takes its place in one step (`BPF_LINK_UPDATE`), so that no packet meets an interface without.
 
-use std::{io, os::fd::AsFd};
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd},
+};
 
 use aya::programs::{
     ProgramError, Xdp, XdpMode,
@@ -15,7 +18,7 @@ use aya::programs::{
 use super::{
     StartError, decap, explain,
     interface::{self, Attached, AttachedMode},
-    object::PROGRAM,
+    object::{PROGRAM, TRACE_PROGRAM},
     pins::{self, Pins},
     sys,
 };
@@ -46,6 +49,23 @@ pub(super) fn attach_all(
         if !interfaces.iter().any(|interface| interface.name == name) {
             tracing::info!(interface = name, "XDP taken off: not configured any more");
             pins::remove_link(&pins.link(&name))?;
+        }
+    }
+    Ok(())
+}
+
+/// Puts `program` in the place of the one that runs, wherever one of ours runs.
+pub(super) fn exchange_all(program: BorrowedFd<'_>, pins: &Pins) -> Result<(), StartError> {
+    for name in pins.linked_interfaces()? {
+        let exchanged =
+            sys::open(&pins.link(&name)).and_then(|link| sys::exchange(link.as_fd(), program));
+        match exchanged {
+            // The interface is gone, and with it what ran there.
+            Err(error) if error.raw_os_error() == Some(libc::ENOLINK) => {}
+            Err(error) => {
+                return Err(StartError::attach(&name, format!("exchange the program: {error}")));
+            }
+            Ok(()) => {}
         }
     }
     Ok(())
@@ -142,7 +162,7 @@ fn refuse_foreign(name: &str, index: u32) -> Result<(), StartError> {
         .find(|program| program.id() == program_id)
         .and_then(|program| program.name_as_str().map(str::to_owned));
     let hint = match program.as_deref() {
-        Some(PROGRAM) => {
+        Some(PROGRAM | TRACE_PROGRAM) => {
             "it is one of ours: `mqlb detach --pin-dir` with the directory it was started with"
         }
         Some(decap::PROGRAM) => {

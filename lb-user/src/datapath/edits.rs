@@ -1,5 +1,7 @@
 //! Changes of the tables, as the controller plans them.
 
+use std::time::Duration;
+
 use lb_common::{
     backend::{Backend, backend_flags::FORWARD},
     counters::BackendCounters,
@@ -7,6 +9,7 @@ use lb_common::{
     ring::Ring,
     service::{Service, ServiceKey},
     settings::Settings,
+    trace::TraceFilter,
     verdict,
 };
 
@@ -16,11 +19,13 @@ use super::{
     peers, rings,
     settling::{Change, Settling},
     tables::Tables,
+    trace,
 };
 use crate::{
     control::{
         datapath::{Datapath, DatapathError, Edit, SweepReport},
         direct::DirectRings,
+        trace::TraceSource,
     },
     ring::transition::SlotSet,
 };
@@ -131,6 +136,22 @@ impl Datapath for Xdp {
 
     fn clear_missed(&mut self, service: u32, slots: &SlotSet) {
         self.tables.missed.clear(service, slots);
+    }
+
+    fn prepare_trace(&mut self) -> Result<(), DatapathError> {
+        trace::prepare(&mut self.ebpf)
+    }
+
+    fn start_trace(
+        &mut self,
+        filter: &TraceFilter,
+        lasts: Duration,
+    ) -> Result<Box<dyn TraceSource>, DatapathError> {
+        trace::start(&mut self.ebpf, &self.pins, filter, lasts)
+    }
+
+    fn stop_trace(&mut self) -> Result<(), DatapathError> {
+        trace::stop(&mut self.ebpf, &self.pins)
     }
 }
 

@@ -74,20 +74,25 @@ pub(super) fn load(config: &Config, pins: &Pins, log_packets: bool) -> Result<Eb
         what: "make the tables of the XDP program",
         reason: explain::ebpf(&error),
     })?;
-    program(&mut ebpf)?.load().map_err(|error| StartError::Load {
-        what: "load the XDP program",
-        reason: explain::program(&error),
-    })?;
+    load_program(&mut ebpf, PROGRAM)?;
     Ok(ebpf)
 }
 
-/// The XDP program in the object.
-pub(super) fn program(ebpf: &mut Ebpf) -> Result<&mut Xdp, StartError> {
+/// Loads the XDP program of this name.
+pub(super) fn load_program(ebpf: &mut Ebpf, name: &str) -> Result<(), StartError> {
+    program(ebpf, name)?.load().map_err(|error| StartError::Load {
+        what: "load the XDP program",
+        reason: explain::program(&error),
+    })
+}
+
+/// The XDP program of this name in the object.
+pub(super) fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp, StartError> {
     let missing = || StartError::Load {
         what: "find the XDP program",
-        reason: format!("the object has no XDP program {PROGRAM}"),
+        reason: format!("the object has no XDP program {name}"),
     };
-    let program = ebpf.program_mut(PROGRAM).ok_or_else(missing)?;
+    let program = ebpf.program_mut(name).ok_or_else(missing)?;
     program.try_into().map_err(|_| missing())
 }
 
@@ -138,7 +143,7 @@ const _: () = assert!(sizes::PEERS == sizes::BACKENDS * MAX_SOURCES as usize);
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::object::TRACE_PROGRAM, *};
 
     #[test]
     fn the_object_declares_every_table_that_is_pinned() {
@@ -146,6 +151,8 @@ mod tests {
         for name in PINNED {
             assert!(object.maps.contains_key(name), "{name}");
         }
-        assert!(object.programs.contains_key(PROGRAM));
+        for name in [PROGRAM, TRACE_PROGRAM] {
+            assert!(object.programs.contains_key(name), "{name}");
+        }
     }
 }

@@ -41,6 +41,7 @@ mod sweep;
 mod sys;
 mod table;
 mod tables;
+mod trace;
 
 use std::path::Path;
 
@@ -54,7 +55,8 @@ pub use packet_log::PacketLog;
 pub use ports::pin_map as pin_map_of_ports;
 
 use self::{
-    known::Known, lock::Lock, orphans::Suspects, pins::Pins, settling::Settling, tables::Tables,
+    known::Known, lock::Lock, object::PROGRAM, orphans::Suspects, pins::Pins, settling::Settling,
+    tables::Tables,
 };
 use crate::config::model::{Config, InterfaceSettings};
 
@@ -131,7 +133,7 @@ impl Xdp {
         let settling = Settling::new()?;
         // Before anything is attached: what fails here leaves the packets as they were.
         let log = log_packets.then(|| PacketLog::open(&mut ebpf)).transpose()?;
-        attach::attach_all(loader::program(&mut ebpf)?, &config.interfaces, &pins)?;
+        attach::attach_all(loader::program(&mut ebpf, PROGRAM)?, &config.interfaces, &pins)?;
         tracing::info!(pin_dir = %pins.root().display(), taken_over, "data plane ready");
         let xdp = Self {
             pins,
@@ -154,7 +156,7 @@ impl Xdp {
 
     /// Attaches to these interfaces, and to these only; those that run already go on.
     pub fn set_interfaces(&mut self, wanted: &[InterfaceSettings]) -> Result<(), StartError> {
-        attach::attach_all(loader::program(&mut self.ebpf)?, wanted, &self.pins)
+        attach::attach_all(loader::program(&mut self.ebpf, PROGRAM)?, wanted, &self.pins)
     }
 
     /// What runs on the interfaces.
@@ -182,8 +184,13 @@ pub fn attached_interfaces(pin_dir: &Path) -> Result<Vec<String>, StartError> {
 /// The current tick, by the clock that the program uses.
 #[must_use]
 pub fn now() -> u32 {
+    ticks::from_ns(clock_ns(libc::CLOCK_MONOTONIC_COARSE))
+}
+
+/// What one of the clocks shows that are always there.
+fn clock_ns(clock: libc::clockid_t) -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` is valid for writes; the clock exists since Linux 2.6.32, so it cannot fail.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &raw mut time) };
-    ticks::from_ns(time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned())
+    // SAFETY: `time` is valid for writes; the clocks exist since Linux 2.6.32, so it cannot fail.
+    unsafe { libc::clock_gettime(clock, &raw mut time) };
+    time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned()
 }

@@ -98,6 +98,12 @@ pub(super) const METRICS: &[Metric] = &[
             }
         }),
     ),
+    Metric::counter(
+        "mqlb_backend_ejections_total",
+        LABELS,
+        "How often the backend was taken out because it refused too many clients.",
+        Values::OfBackends(|backend, samples| samples.put(&[], backend.ejections)),
+    ),
     Metric::gauge(
         "mqlb_backend_health_changed_timestamp_seconds",
         LABELS,
@@ -156,5 +162,6 @@ const STATES: &[(BackendState, &str)] = &[
     (BackendState::Drained, "drained"),
     (BackendState::Down, "down"),
     (BackendState::Checking, "checking"),
+    (BackendState::Ejected, "ejected"),
     (BackendState::LastKnownGood, "last_known_good"),
 ];

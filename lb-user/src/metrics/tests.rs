@@ -206,6 +206,7 @@ async fn every_metric_can_be_other_than_zero() {
     backend.health = HealthState::Up;
     backend.state = BackendState::Draining;
     backend.health_changed_at_s = Some(6);
+    backend.ejections = 2;
     backend.consecutive_failures = 7;
     backend.check_latency_us = Some(8);
     backend.checks = (9, 10);

@@ -3,6 +3,7 @@
 
 mod network;
 mod tables;
+mod tracing;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -30,6 +31,8 @@ use lb_ebpf::host::{
 };
 use lb_user::datapath::pin_map_of_ports;
 
+pub use tracing::{EVERYTHING, Traced};
+
 use self::network::{INTERFACE, golden_network};
 use crate::{netns::Namespace, scratch::Scratch, xdp};
 
@@ -40,13 +43,25 @@ pub fn object() -> PathBuf {
     env::var_os("MQLB_XDP_OBJECT").map_or(checked_in, PathBuf::from)
 }
 
-/// Whether the program says what becomes of every packet, as after `mqlb run --log-packets`.
+/// Which of the programs in the object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Log {
-    /// The verifier removes the code for it.
-    Off,
-    /// To a ring that nobody reads here; what does not fit is lost.
-    On,
+pub enum Program {
+    /// The balancer as it is.
+    Plain,
+    /// The same, saying what becomes of every packet, as after `mqlb run --log-packets`: to a ring
+    /// that nobody reads here; what does not fit is lost.
+    Logging,
+    /// That of `mqlb trace`.
+    Tracing,
+}
+
+impl Program {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Plain | Self::Logging => "mqlb",
+            Self::Tracing => "mqlb_trace",
+        }
+    }
 }
 
 /// The program, its maps, and the network it looks its routes up in.
@@ -55,6 +70,7 @@ pub struct Kernel {
     namespace: Namespace,
     ebpf: Ebpf,
     room: Room,
+    program: Program,
     ingress: u32,
     /// The XDP program of the interface, without which no frame of a test can come in by it.
     _receives: xdp::Attached,
@@ -95,7 +111,7 @@ impl Kernels {
                 return kernel.play(case);
             }
         }
-        self.0.push(Kernel::load(&case.world, Log::Off)?);
+        self.0.push(Kernel::load(&case.world, Program::Plain)?);
         self.0.last_mut().context("it was loaded just now")?.play(case)
     }
 }
@@ -113,14 +129,14 @@ pub struct Run {
 
 impl Kernel {
     /// Loads the program and writes the plain tables of `world`.
-    pub fn load(world: &World, log: Log) -> Result<Self> {
+    pub fn load(world: &World, which: Program) -> Result<Self> {
         let namespace = golden_network()?;
         let scratch = Scratch::new()?;
         let ports = scratch.bpffs().join(maps::PORTS);
         pin_map_of_ports(&ports, sizes::PEERS.try_into()?, sizes::PORTS.try_into()?)
             .context("make the map of source ports")?;
         let mut loader = EbpfLoader::new();
-        let log_packets = u8::from(log == Log::On);
+        let log_packets = u8::from(which == Program::Logging);
         let room = Room::of(world)?;
         loader
             .override_global("LOG_PACKETS", &log_packets, true)
@@ -129,11 +145,12 @@ impl Kernel {
             .map_max_entries(maps::FLOWS, room.flows)
             .map_max_entries(maps::LEARNED, room.learned);
         let mut ebpf = loader.load_file(object()).context("load the object")?;
-        program(&mut ebpf)?.load().context("load the XDP program")?;
+        program(&mut ebpf, which)?.load().context("load the XDP program")?;
         let receives = namespace.run(|| xdp::attach(INTERFACE, xdp::Verdict::Pass))??;
         let mut kernel = Self {
             namespace,
             ebpf,
+            program: which,
             room,
             ingress: world.ingress,
             _receives: receives,
@@ -175,7 +192,7 @@ impl Kernel {
 
     /// The same on a thread that is in the network of the program.
     pub fn run_here(&mut self, input: &Bytes, repeat: u32) -> Result<Run> {
-        let program = program(&mut self.ebpf)?;
+        let program = program(&mut self.ebpf, self.program)?;
         let mut output = vec![0; input.0.len() + 256];
         // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
         let context = [0, input.0.len() as u32, 0, self.ingress, 0, 0].map(u32::to_ne_bytes);
@@ -280,8 +297,8 @@ impl Kernel {
     }
 }
 
-fn program(ebpf: &mut Ebpf) -> Result<&mut Xdp> {
-    let program = ebpf.program_mut("mqlb").context("the object has the program mqlb")?;
+fn program(ebpf: &mut Ebpf, which: Program) -> Result<&mut Xdp> {
+    let program = ebpf.program_mut(which.name()).context("the object has the programs")?;
     Ok(program.try_into()?)
 }
 

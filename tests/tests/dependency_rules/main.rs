@@ -15,7 +15,7 @@ use sources::{Crate, Names, is_below};
 const STANDARD: [&str; 3] = ["core", "alloc", "std"];
 
 /// The parts of the controller that decide, and do nothing else.
-const PURE: [&str; 12] = [
+const PURE: [&str; 14] = [
     "config",
     "control::datapath",
     "control::desired",
@@ -25,8 +25,10 @@ const PURE: [&str; 12] = [
     "control::plan",
     "control::record",
     "control::tables",
+    "health::ejection",
     "health::state",
     "mqtt",
+    "pcapng",
     "ring",
 ];
 

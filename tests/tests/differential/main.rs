@@ -21,7 +21,7 @@ use lb_common::{
     verdict::{Action, Verdict},
 };
 use lb_ebpf::host::{Bytes, Random, golden::Family};
-use lb_tests::kernel::{Kernel, Log, assert_counted};
+use lb_tests::kernel::{Kernel, Program, assert_counted};
 use lb_user::datapath::now;
 
 use self::{
@@ -163,7 +163,7 @@ fn the_program_does_with_every_frame_what_the_model_says() {
     let seed = number("MQLB_DIFFERENTIAL_SEED", 0x6d71_6c62);
     let mut random = Random(seed);
     let world = Setup::any(Family::V4, Mode::Nat, &mut random).world();
-    let mut kernel = Kernel::load(&world, Log::Off).unwrap();
+    let mut kernel = Kernel::load(&world, Program::Plain).unwrap();
     // For good: its routes are looked up in the namespace of the thread.
     kernel.enter().unwrap();
     let mut clock = Clock::turned();

@@ -5,6 +5,7 @@
 mod changes;
 mod direct;
 mod ecmp;
+mod ejection;
 mod failure;
 mod greeting;
 mod icmp;
@@ -12,9 +13,11 @@ mod kernel;
 mod metrics;
 mod packet_log;
 mod remnants;
+mod ring_diff;
 mod silence;
 mod spread;
 mod takeover;
+mod trace;
 mod tunnel;
 
 use std::process::Command;

@@ -1,6 +1,7 @@
 //! From the raw shape to the model: what the values mean, and whether they fit together.
 
 mod backend;
+mod ejection;
 mod health;
 mod http;
 mod mqtt;

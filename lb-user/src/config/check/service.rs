@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    backend, health,
+    backend, ejection, health,
     report::{At, Checked},
     settings::TICK,
 };
@@ -74,6 +74,8 @@ pub fn service(
             value::duration(text, TICK)
         });
     let health = health::health(&at.key("health"), raw.health.unwrap_or_default());
+    let ejection =
+        ejection::ejection(&at.key("ejection"), raw.ejection.as_ref(), mode.as_ref().ok().copied());
     let own = backend::Service { vip: vip.ok(), port, mode, around };
     let backends = backend::backends(&at.key("backends"), &raw.backends.unwrap_or_default(), own);
     occurs_once(at, name.as_ref().ok(), vip.ok(), port.ok(), seen);
@@ -91,6 +93,7 @@ pub fn service(
         dead_after: dead_after?,
         rebase_after: rebase_after?,
         health: health?,
+        ejection: ejection?,
         backends,
     })
 }

@@ -34,6 +34,26 @@ pub struct Timing {
     pub jitter_percent: u8,
 }
 
+/// When backends that refuse clients are taken out: passive health.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Ejection {
+    /// The share of refusals among the answers of an interval, in percent, 1 to 100.
+    pub refused_percent: u8,
+    /// Fewer answers than these in an interval say nothing; not zero.
+    pub min_connects: u32,
+    /// From one judgement to the next.
+    #[serde(serialize_with = "duration::serialize")]
+    pub interval: Duration,
+    /// How long a backend is out the first time.
+    #[serde(serialize_with = "duration::serialize")]
+    pub eject_for: Duration,
+    /// The longest time for which a backend is out; not shorter than that.
+    #[serde(serialize_with = "duration::serialize")]
+    pub max_eject_for: Duration,
+    /// The most backends that may be out, in percent of the service's, 1 to 100.
+    pub max_ejected_percent: u8,
+}
+
 /// What a health check tries.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]

@@ -20,7 +20,8 @@ use lb_common::hash::Seed;
 use serde::{Deserialize, Serialize};
 
 pub use health::{
-    HealthCheck, HttpCheck, MqttCheck, MqttVersion, Password, Probe, StatusRange, Timing, Tls,
+    Ejection, HealthCheck, HttpCheck, MqttCheck, MqttVersion, Password, Probe, StatusRange, Timing,
+    Tls,
 };
 pub use name::{InvalidName, Name};
 pub use ports::{PortRange, overlaps};

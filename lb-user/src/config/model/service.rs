@@ -8,7 +8,7 @@ use std::{
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::{HealthCheck, Name, duration};
+use super::{Ejection, HealthCheck, Name, duration};
 
 /// One VIP address and TCP port, with its policy and its backends.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -43,6 +43,8 @@ pub struct Service {
     pub rebase_after: Duration,
     /// How the backends are checked; `None` means that they are taken to be up.
     pub health: Option<HealthCheck>,
+    /// When backends that refuse clients are taken out; `None` means never.
+    pub ejection: Option<Ejection>,
     /// The backends, at least one, in the order of the file.
     pub backends: Vec<Backend>,
 }

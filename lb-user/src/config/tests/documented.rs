@@ -14,7 +14,8 @@ fn rows() -> BTreeMap<String, String> {
     rows.map(|(key, rest)| (key.to_owned(), rest.split(" |").next().unwrap().to_owned())).collect()
 }
 
-/// Minimal configurations, one for each type of health check that has keys of its own.
+/// Minimal configurations, one for each type of health check that has keys of its own, and one for
+/// ejection.
 fn bases() -> Vec<Value> {
     let checks = ["{}", "{ type: mqtt }", "{ type: http, port: 18083 }", "{ type: mqtt, tls: {} }"];
     let with_check = |check: &str| {
@@ -22,7 +23,11 @@ fn bases() -> Vec<Value> {
         set(&mut base, "services[].health", serde_yaml::from_str(check).unwrap());
         base
     };
-    checks.into_iter().map(with_check).collect()
+    let mut bases: Vec<Value> = checks.into_iter().map(with_check).collect();
+    let mut with_ejection = with_check("{}");
+    set(&mut with_ejection, "services[].ejection", Mapping::new().into());
+    bases.push(with_ejection);
+    bases
 }
 
 /// Sets the value at `path`; in a list, that of the first item.

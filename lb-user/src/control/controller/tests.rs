@@ -24,11 +24,11 @@ use crate::{
     },
 };
 
-type Shared = Arc<Mutex<Memory>>;
+pub type Shared = Arc<Mutex<Memory>>;
 
 static TICK: AtomicU32 = AtomicU32::new(1000);
 
-fn text(dir: &Path, service: &str) -> String {
+pub fn text(dir: &Path, service: &str) -> String {
     format!(
         "interfaces: [{{ name: eth0 }}]
 nat: {{ addresses: [10.0.0.2], ports: 15000-15999 }}
@@ -39,11 +39,21 @@ services:
     )
 }
 
-fn write(dir: &Path, service: &str) {
+pub fn write(dir: &Path, service: &str) {
     fs::write(dir.join("mqlb.yaml"), text(dir, service)).unwrap();
 }
 
 fn start(dir: &Path, tables: &Shared, origin: Origin) -> Result<Controller, ChangeError> {
+    start_with_clock(dir, tables, origin, || TICK.load(Ordering::Relaxed))
+}
+
+/// Tests that tell the time to the tick have a clock of their own.
+pub fn start_with_clock(
+    dir: &Path,
+    tables: &Shared,
+    origin: Origin,
+    clock: fn() -> u32,
+) -> Result<Controller, ChangeError> {
     let (events, _) = tokio::sync::mpsc::channel(10);
     Controller::start(Start {
         file: dir.join("mqlb.yaml"),
@@ -52,11 +62,11 @@ fn start(dir: &Path, tables: &Shared, origin: Origin) -> Result<Controller, Chan
         origin,
         checker: Arc::new(Checker::new(events)),
         host: "lb".into(),
-        clock: || TICK.load(Ordering::Relaxed),
+        clock,
     })
 }
 
-fn fresh(dir: &Path) -> (Controller, Shared) {
+pub fn fresh(dir: &Path) -> (Controller, Shared) {
     let tables = Shared::default();
     (start(dir, &tables, Origin::Fresh).unwrap(), tables)
 }

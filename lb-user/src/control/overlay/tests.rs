@@ -27,6 +27,7 @@ fn service() -> Service {
         unknown_flow: Refusal::Reset,
         all_down: AllDown::Refuse,
         health: None,
+        ejection: None,
         backends: vec![backend(1), backend(2)],
     }
 }

@@ -13,11 +13,11 @@ use std::{
     process::ExitCode,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use lb_ebpf::host::golden::{self, BrokerHost};
 use lb_tests::{
     decap::Decap,
-    kernel::{Kernel, Kernels, Log},
+    kernel::{EVERYTHING, Kernel, Kernels, Program},
 };
 use nix::{
     kmod::{ModuleInitFlags, finit_module},
@@ -89,15 +89,22 @@ fn serial_port() -> Result<File> {
     File::options().write(true).open(path).with_context(|| format!("open {path}"))
 }
 
-/// Loads the program both ways, then plays the conversations.
+/// Loads the programs, then plays the conversations.
 fn test(report: &mut Report<File>) -> Result<()> {
     let kernel = uname().context("ask for the kernel's name")?;
     report.say(&format!("Linux {}", kernel.release().to_string_lossy()))?;
     let cases = golden::all();
     let first = cases.first().context("there are golden conversations")?;
-    let loads = report.test("the_program_loads", || Kernel::load(&first.world, Log::Off))?;
+    let loads = report.test("the_program_loads", || Kernel::load(&first.world, Program::Plain))?;
     report.test("a_program_that_logs_packets_forwards_them_the_same", || {
-        Kernel::load(&first.world, Log::On)?.play(first)
+        Kernel::load(&first.world, Program::Logging)?.play(first)
+    })?;
+    report.test("a_program_that_traces_packets_forwards_them_the_same", || {
+        let mut kernel = Kernel::load(&first.world, Program::Tracing)?;
+        kernel.trace(&EVERYTHING)?;
+        kernel.play(first)?;
+        ensure!(!kernel.traced()?.is_empty(), "it told of nothing");
+        Ok(())
     })?;
     report.test("golden_packets_come_out_of_a_brokers_host_as_written", || {
         Decap::load(&BrokerHost::golden())?.play(&golden::decap::all())

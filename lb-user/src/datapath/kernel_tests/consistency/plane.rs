@@ -18,7 +18,7 @@ use lb_common::{
 use lb_ebpf::host::Frame;
 
 use super::super::{
-    super::{Xdp, loader, now},
+    super::{PROGRAM, Xdp, loader, now},
     Datapath, Edit,
 };
 use crate::{
@@ -68,7 +68,7 @@ impl Plane {
     /// Sends a frame through the program: its verdict, and the frame afterwards.
     pub(super) fn run(&mut self, frame: &[u8]) -> (Verdict, Vec<u8>) {
         let mut output = vec![0; frame.len() + 256];
-        let program = loader::program(&mut self.xdp_mut().ebpf).unwrap();
+        let program = loader::program(&mut self.xdp_mut().ebpf, PROGRAM).unwrap();
         let result = program.test_run(TestRunOptions {
             data_in: Some(frame),
             data_out: Some(&mut output),

@@ -12,42 +12,15 @@ use lb_common::replay::{FRAME_LEN, Plan, kind};
 use lb_ebpf::{host::Frame, parse::tcp_flags};
 use lb_tests::topology::Family;
 
-use super::stage::{FIRST_PORT, Stage};
+use super::{
+    packet::Packet,
+    stage::{FIRST_PORT, Stage},
+};
 
 /// Runs whatever program is put behind it, a packet of another flow each time.
 pub struct Replay {
     ebpf: Ebpf,
     nothing: ProgramFd,
-}
-
-/// A kind of packet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Packet {
-    /// Data of a client, of a connection in the table.
-    FromClient,
-    /// Data of a broker, of a connection in the table.
-    FromBroker,
-    /// Data of a client that is in no table.
-    Unknown,
-    /// The SYN of a new client.
-    Syn,
-}
-
-impl Packet {
-    /// What the table calls it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::FromClient => "established, from the client",
-            Self::FromBroker => "established, from the broker",
-            Self::Unknown => "unknown flow, dropped",
-            Self::Syn => "new flow (SYN)",
-        }
-    }
-
-    /// Whether it belongs to a connection in the table.
-    pub const fn is_established(self) -> bool {
-        matches!(self, Self::FromClient | Self::FromBroker)
-    }
 }
 
 impl Replay {
@@ -68,15 +41,16 @@ impl Replay {
             frame: frame(stage, family, packet)?,
             brokers: stage.brokers(family),
             sources: stage.sources(family),
-            first_client: Stage::first_client(family, packet.is_established())?.into(),
+            first_client: Stage::first_client(family, packet.is_of_known_client())?.into(),
             kind: match packet {
-                Packet::FromClient | Packet::Unknown => kind::FROM_CLIENT,
                 Packet::FromBroker => kind::FROM_BROKER,
-                Packet::Syn => kind::FROM_CLIENT_IN_TURN,
+                _ if packet.opens() => kind::FROM_CLIENT_IN_TURN,
+                _ => kind::FROM_CLIENT,
             },
             flows,
             first_port: FIRST_PORT,
-            pad: [0; 6],
+            is_wrapped: packet.service().is_tunnelled().into(),
+            pad: [0; 4],
         };
         let plans = self.ebpf.map_mut("PLAN").context("the map PLAN")?;
         Array::<_, Plan>::try_from(plans)?.set(0, plan, 0)?;
@@ -110,14 +84,14 @@ fn frame(stage: &Stage, family: Family, packet: Packet) -> Result<[u64; FRAME_LE
         Family::V4 => [0, 0, 0, 0].into(),
         Family::V6 => [0u16; 8].into(),
     };
-    let vip = stage.vip(family);
+    let vip = stage.vip(packet.service(), family);
     let (source, destination) = match packet {
         Packet::FromBroker => ((nobody, vip.1), (nobody, 0)),
         _ => ((nobody, 0), vip),
     };
-    let flags = if packet == Packet::Syn { tcp_flags::SYN } else { tcp_flags::ACK };
+    let flags = if packet.opens() { tcp_flags::SYN } else { tcp_flags::ACK };
     let mut frame = Frame::new(source, destination, flags);
-    if packet != Packet::Syn {
+    if !packet.opens() {
         // PINGREQ.
         frame.payload = vec![0xc0, 0];
     }

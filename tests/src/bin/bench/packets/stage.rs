@@ -1,23 +1,32 @@
 //! The balancer whose program is measured: started by `mqlb run`, filled with connections, then
 //! left alone.
 
-use std::{fmt::Write as _, net::IpAddr, path::Path, time::Duration};
+use std::{
+    fmt::Write as _,
+    net::{IpAddr, SocketAddr},
+    path::Path,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
 use aya::programs::{ProgramInfo, loaded_programs};
 use lb_common::{
     addr::Addr,
     flow::{Flow, FlowKey},
+    layout::maps,
     replay::{self, BROKERS, FlowOf, MAX_FLOWS, PORTS, SOURCES},
+    ring::{Slot, slot_flags},
 };
 use lb_tests::{
     balancer::{self, Balancer},
     broker::Broker,
     netns::Namespace,
     tables::{Connection, Tables},
-    topology::{Arms, Family, Topology},
+    topology::{Arms, Family, MQTT_PORT, Topology},
 };
-use serde_json::json;
+use serde_json::{Value, json};
+
+use super::packet::{Service, version};
 
 const LIMIT: Duration = Duration::from_secs(20);
 /// The first source port; the kernel's own are told to lie above the last one.
@@ -25,6 +34,8 @@ pub const FIRST_PORT: u16 = 20_000;
 /// Where the clients of flow 0 and of the first new flow are.
 const CLIENTS: [&str; 2] = ["100.64.0.0", "2001:db8:64::"];
 const NEW_CLIENTS: [&str; 2] = ["100.96.0.0", "2001:db8:96::"];
+/// What wrapped packets come from.
+const TUNNELS: [&str; 2] = ["10.99.0.0/16", "fd00:99::/64"];
 
 /// The balancer and its network.
 pub struct Stage {
@@ -49,9 +60,16 @@ impl Stage {
             "addresses": sources.concat(),
             "ports": format!("{FIRST_PORT}-{}", FIRST_PORT + PORTS - 1),
         });
-        config["limits"] = json!({ "connections": 2 * MAX_FLOWS + 200_000 });
+        config["tunnel"] = json!({ "sources": TUNNELS });
+        // Of mode `nat` and of the service in transition, in both families.
+        config["limits"] = json!({ "connections": 4 * MAX_FLOWS + 200_000 });
         for service in config["services"].as_array_mut().into_iter().flatten() {
             service["unknown_flow"] = "drop".into();
+        }
+        if let Some(services) = config["services"].as_array_mut() {
+            let direct = Family::ALL.into_iter().flat_map(|family| direct(services, family));
+            let direct: Vec<Value> = direct.collect();
+            services.extend(direct);
         }
         let mut balancer = Balancer::start_program(&topology, &config, mqlb.to_owned())?;
         balancer.wait_active(LIMIT)?;
@@ -66,9 +84,13 @@ impl Stage {
         self.topology.balancer()
     }
 
-    pub fn vip(&self, family: Family) -> (IpAddr, u16) {
-        let vip = self.topology.vip(family);
-        (vip.ip(), vip.port())
+    /// Where clients find a service.
+    pub fn vip(&self, service: Service, family: Family) -> (IpAddr, u16) {
+        let vip = match service {
+            Service::Nat => self.topology.vip(family).ip(),
+            _ => direct_vip(service, family),
+        };
+        (vip, MQTT_PORT)
     }
 
     pub fn brokers(&self, family: Family) -> [Addr; BROKERS] {
@@ -111,7 +133,44 @@ impl Stage {
         Ok(())
     }
 
-    /// Enters all flows that can be replayed.
+    /// Lets all slots of the services that are to be stable be so: a while after the last backend was
+    /// found to be up, the controller would.
+    pub fn settle(&self, family: Family) -> Result<()> {
+        for service in [Service::Dsr, Service::Ipip] {
+            let service = self.tables.service(SocketAddr::from(self.vip(service, family)))?;
+            self.tables.change_ring(service.id, |slot| Slot::stable(slot.current()))?;
+        }
+        Ok(())
+    }
+
+    /// Puts all slots of [`Service::Moving`] into transition, and enters all its flows that can be
+    /// replayed, each with one of the backends.
+    pub fn move_slots(&self, family: Family) -> Result<()> {
+        let service = self.tables.service(SocketAddr::from(self.vip(Service::Moving, family)))?;
+        let backends: Vec<u32> = (0..BROKERS)
+            .map(|broker| {
+                let address = self.topology.broker_address(broker, family);
+                Ok(self.tables.backend(service.id, address)?.0)
+            })
+            .collect::<Result<_>>()?;
+        self.tables.change_ring(service.id, |slot| {
+            let next = backends.iter().cycle().skip_while(|id| **id != slot.base()).nth(1);
+            let current = next.copied().unwrap_or(slot.base());
+            Slot::in_transition(slot.base(), current).with(slot_flags::LOOKUP)
+        })?;
+        let first_client = Addr::from(Self::first_client(family, true)?);
+        let mut flows = self.tables.hash::<FlowKey, Flow>(maps::FLOWS)?;
+        for number in 0..MAX_FLOWS {
+            let client = replay::client(first_client, number);
+            let key = FlowKey::new(client, FlowOf::number(number).client_port, service.id);
+            // As long as an age can be.
+            let flow = Flow::tracked(backends[number as usize % BROKERS], 0, u32::MAX / 2);
+            flows.insert(key, flow, 0).context("write a tracked connection")?;
+        }
+        Ok(())
+    }
+
+    /// Enters all flows of mode `nat` that can be replayed.
     pub fn fill(&self, family: Family) -> Result<()> {
         let service = self.tables.service(self.topology.vip(family))?;
         let first_client = Addr::from(Self::first_client(family, true)?);
@@ -143,6 +202,30 @@ impl Stage {
             }
         }
         Ok(())
+    }
+}
+
+/// Services in direct modes, with the backends that the others have.
+fn direct(services: &[Value], family: Family) -> Vec<Value> {
+    let backends = &services[family as usize]["backends"];
+    let one = |service: Service| {
+        json!({
+            "name": format!("{service:?}-{}", version(family)).to_lowercase(),
+            "vip": direct_vip(service, family),
+            "port": MQTT_PORT,
+            "mode": service.mode(),
+            "health": { "type": "tcp", "interval": "1s", "timeout": "900ms", "rise": 1, "fall": 2 },
+            "backends": backends,
+        })
+    };
+    Service::DIRECT.map(one).into()
+}
+
+fn direct_vip(service: Service, family: Family) -> IpAddr {
+    let number = 10 + service as u8;
+    match family {
+        Family::V4 => [192, 0, 2, number].into(),
+        Family::V6 => [0x2001, 0xdb8, 2, 0, 0, 0, 0, number.into()].into(),
     }
 }
 
