@@ -1,5 +1,7 @@
 //! The tables of the program: written, and emptied again.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context as _, Result, anyhow, ensure};
 use aya::{
     Pod,
@@ -80,6 +82,20 @@ impl Kernel {
             }
         }
         Ok(())
+    }
+
+    /// The source ports that flows own, by peer and index.
+    pub fn claimed_ports(&self) -> Result<BTreeSet<(u32, u32)>> {
+        let mut claimed = BTreeSet::new();
+        for (peer, ports) in &self.ports {
+            for index in 0..ports.len() {
+                let [owner, ..] = ports.get(&index, 0)?;
+                if Owner(owner).has(port_flags::CLAIMED) {
+                    claimed.insert((*peer, index));
+                }
+            }
+        }
+        Ok(claimed)
     }
 
     fn reset_counters(&mut self) -> Result<()> {

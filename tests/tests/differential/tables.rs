@@ -55,6 +55,10 @@ pub fn compare(kernel: &Kernel, model: &Model) -> Result<()> {
     let missed = kernel.missed(Net::SERVICE)?;
     let expected: BTreeSet<u32> = model.missed.iter().map(|slot| *slot as u32).collect();
     ensure!(missed == expected, "missed slots {missed:?}, not {expected:?}");
+    let claimed = kernel.claimed_ports()?;
+    let expected: BTreeSet<(u32, u32)> = model.claimed_ports().collect();
+    let leaked: Vec<_> = claimed.difference(&expected).collect();
+    ensure!(claimed == expected, "ports {leaked:?} are claimed, not {expected:?} alone");
     for broker in 1..=model.setup.brokers.len() as u32 {
         let found = kernel.counters_of(broker)?;
         let expected = model.counters.get(&broker).copied().unwrap_or_default();

@@ -9,7 +9,7 @@ use super::{
     mqtt::{self, Answer, Greeting, KeepAlive},
     packet::{ACK, FIN, RST, SYN, Segment},
 };
-use crate::setup::Guard;
+use crate::setup::{FIRST_PORT, Guard};
 
 /// A handshake or a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +84,12 @@ impl Model {
     fn to_client(&self, broker: u32, client: SocketAddr, verdict: Verdict) -> Way {
         let kind = Kind::Translated { source: self.setup.vip(), destination: client };
         Way { kind, broker, to_broker: false, verdict }
+    }
+
+    /// The ports that flows own, by peer and index.
+    pub fn claimed_ports(&self) -> impl Iterator<Item = (u32, u32)> {
+        let claimed = self.ports.iter().filter(|(_, port)| matches!(port.owner, Owner::Flow(_)));
+        claimed.map(|((broker, port), _)| (32 * broker, u32::from(port - FIRST_PORT)))
     }
 
     /// The port of a flow with its claim.
