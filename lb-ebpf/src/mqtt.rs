@@ -87,9 +87,9 @@ pub fn greeting(packet: &impl Packet, at: usize, end: usize) -> Greeting {
         return Greeting::of(First::Other);
     }
     let Some(header) = behind_fixed_header(word, at, end) else {
-        // Four bytes are the longest Remaining Length.
-        let cut = end < at + 5;
-        return Greeting::of(if cut { First::Beginning } else { First::Other });
+        // Four bytes are the longest Remaining Length; what is cut off reads as zero.
+        let endless = (word >> 24) as u32 & 0x8080_8080 == 0x8080_8080;
+        return Greeting::of(if endless { First::Other } else { First::Beginning });
     };
     connect(packet, header, end)
 }
@@ -314,6 +314,8 @@ mod tests {
         for length in 0..12 {
             assert_eq!(greet(&MQTT_311[..length]).first, First::Beginning, "{length}");
         }
+        assert_eq!(greet(b"\x10\xff\xff\xff\x7f").first, First::Beginning, "a long one");
+        assert_eq!(greet(b"\x10\xff\xff\xff\xff").first, First::Other, "an endless length");
         assert_eq!(greet(&MQTT_311[..12]), connect(300));
         for length in 0..14 {
             assert_eq!(greet(&MQTT_31[..length]).first, First::Beginning, "{length}");

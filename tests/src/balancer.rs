@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::netns::Namespace;
 use crate::process::Process;
+use crate::scratch::Scratch;
 use crate::topology::{Family, MQTT_PORT, Topology};
 
 const READY_LIMIT: Duration = Duration::from_secs(10);
@@ -39,10 +40,20 @@ impl Balancer {
 
     /// The same with a certain build of `mqlb`.
     pub fn start_program(topology: &Topology, config: &Value, program: PathBuf) -> Result<Self> {
+        Self::start_in(topology.balancer(), topology.scratch(), config, program)
+    }
+
+    /// The same in another namespace and directory, which `config` knows: see [`move_to`].
+    pub fn start_in(
+        namespace: &Namespace,
+        directory: &Scratch,
+        config: &Value,
+        program: PathBuf,
+    ) -> Result<Self> {
         let mut balancer = Self {
             program,
-            namespace: topology.balancer().clone(),
-            directory: topology.scratch().path().to_owned(),
+            namespace: namespace.clone(),
+            directory: directory.path().to_owned(),
             options: Vec::new(),
             process: None,
         };
@@ -196,6 +207,13 @@ pub fn config(topology: &Topology) -> Value {
         "pin_dir": directory.bpffs().join("mqlb"),
         "services": Family::ALL.map(|family| service(topology, family)),
     })
+}
+
+/// Lets a balancer with this configuration keep all that it keeps in another directory.
+pub fn move_to(config: &mut Value, directory: &Scratch) {
+    config["api"]["socket"] = json!(socket(directory.path()));
+    config["state_dir"] = json!(directory.join("state"));
+    config["pin_dir"] = json!(directory.bpffs().join("mqlb"));
 }
 
 /// The name of the service of this family.

@@ -13,6 +13,8 @@
 //! The VIPs are in no link's network: clients reach them by a route through the balancer, which
 //! holds them on its loopback interface.
 
+mod router;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use anyhow::{Context as _, Result};
@@ -30,6 +32,7 @@ pub const MQTT_PORT: u16 = 1883;
 const FRONT: u8 = 1;
 const BACK: u8 = 2;
 const BALANCER_HOST: u8 = 2;
+const SECOND_BALANCER_HOST: u8 = 3;
 const FIRST_BROKER_HOST: u8 = 11;
 const FIRST_CLIENT_HOST: u8 = 100;
 
@@ -239,8 +242,18 @@ impl Topology {
     }
 
     fn build_balancer(&mut self) -> Result<()> {
-        let namespace = self.balancer.clone();
-        quiet_ipv6(&namespace)?;
+        self.make_balancer(&self.balancer.clone(), BALANCER_HOST)
+    }
+
+    /// Makes one more balancer's namespace beside the first one's.
+    pub fn add_balancer(&mut self) -> Result<Namespace> {
+        let namespace = Namespace::new()?;
+        self.make_balancer(&namespace, SECOND_BALANCER_HOST)?;
+        Ok(namespace)
+    }
+
+    fn make_balancer(&mut self, namespace: &Namespace, host: u8) -> Result<()> {
+        quiet_ipv6(namespace)?;
         namespace.sysctl(&[
             ("net.ipv4.ip_forward", "1"),
             ("net.ipv6.conf.all.forwarding", "1"),
@@ -251,8 +264,8 @@ impl Topology {
             ("net.ipv4.conf.all.accept_local", "1"),
         ])?;
         for (interface, link) in self.interfaces().iter().zip([FRONT, BACK]) {
-            self.connect(&namespace, interface, link, true)?;
-            namespace.ip(&add_address(interface, link, BALANCER_HOST))?;
+            self.connect(namespace, interface, link, true)?;
+            namespace.ip(&add_address(interface, link, host))?;
         }
         for family in Family::ALL {
             let vip = self.vip(family).ip();

@@ -4,7 +4,7 @@ use anyhow::Context;
 use lb_ebpf::host::golden::{self, BrokerHost, Family};
 use lb_tests::{
     decap::Decap,
-    kernel::{Kernel, Program},
+    kernel::{Kernel, Kernels, Program},
 };
 
 /// Plays the conversations of one family; those of the other one on another thread.
@@ -13,10 +13,9 @@ fn play(family: Family) {
     let cases = golden::all().into_iter().filter(|case| case.name.starts_with(&prefix));
     let cases: Vec<_> = cases.collect();
     assert!(cases.len() > 40, "only {} conversations", cases.len());
+    let mut kernels = Kernels::default();
     for case in cases {
-        let played =
-            Kernel::load(&case.world, Program::Plain).and_then(|mut kernel| kernel.play(&case));
-        if let Err(error) = played.with_context(|| case.name.clone()) {
+        if let Err(error) = kernels.play(&case).with_context(|| case.name.clone()) {
             panic!("{error:?}");
         }
     }

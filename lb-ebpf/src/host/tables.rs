@@ -98,6 +98,29 @@ pub struct World {
 }
 
 impl World {
+    /// A world with what the controller has written in this one, and nothing else.
+    #[must_use]
+    pub fn emptied(&self) -> Self {
+        Self {
+            ingress: self.ingress,
+            settings: self.settings,
+            services: self.services.clone(),
+            rings: self.rings.clone(),
+            slots: self.slots.clone(),
+            backends: self.backends.clone(),
+            sources: self.sources.clone(),
+            peers: self.peers.clone(),
+            routes: self.routes.clone(),
+            mtu: self.mtu,
+            answers: self.answers.clone(),
+            pending_room: self.pending_room,
+            flows_room: self.flows_room,
+            learned_room: self.learned_room,
+            now: self.now.clone(),
+            ..Self::default()
+        }
+    }
+
     /// Sends a frame through the pipeline and counts its verdict, as the XDP program does.
     pub fn run(&self, bytes: &mut Bytes) -> Outcome {
         let outcome = process(bytes, self);

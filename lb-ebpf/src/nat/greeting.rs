@@ -39,8 +39,10 @@ pub(super) fn read(
     let (at, end) = segment.payload();
     let greeting = packet.greeting(at, end);
     if !lets_through(service, greeting.first) {
+        // As it is now: this very segment may have ended it, which is counted then.
+        let flow = tables.flow(&key).map_or(*flow, |cell| cell.load());
         // The client hears of it at once, the broker when it next sends.
-        from_client::forget(settings, &key, flow, backend, tables);
+        from_client::forget(settings, &key, &flow, backend, tables);
         return Err(Verdict::Guarded);
     }
     let Some(cell) = tables.flow(&key) else { return Ok(()) };

@@ -120,10 +120,11 @@ impl Controller {
         let ids: Vec<u32> = numbered.iter().map(|(id, _)| *id).collect();
         let counters = self.applied.datapath().backend_counters(&ids)?;
         let slots_of_ring = spec.and_then(|spec| spec.slots.as_ref());
+        let missed = id.map(|id| self.applied.datapath().missed(id)).unwrap_or_default();
         let known_in = |id| {
             let slots = slots_of_ring?;
-            let ticks =
-                slots.known_in(id, service.pace(self.config.timeouts.pending), self.now())?;
+            let pace = service.pace(self.config.timeouts.pending);
+            let ticks = slots.known_in(id, pace, &missed, self.now())?;
             Some(ticks::to_duration(ticks).as_secs())
         };
         let mut traffic = Traffic::default();

@@ -199,12 +199,15 @@ impl<const N: usize> Slots<N> {
     }
 
     /// How long, in ticks from `now`, until all connections of a `backend` that takes no new ones
-    /// are known; `None` if its slots are not learned.
+    /// are known; `None` if its slots are not learned. Those in `missed` have to begin anew.
     #[must_use]
-    pub fn known_in(&self, backend: u32, pace: Pace, now: u32) -> Option<u32> {
+    pub fn known_in(&self, backend: u32, pace: Pace, missed: &SlotSet, now: u32) -> Option<u32> {
         let horizon = pace.horizon.saturating_add(MARGIN);
         let left = |(number, slot): (usize, &Slot)| {
             let mark = self.marks.as_ref().filter(|_| slot.has(LEARN))?.get(number)?;
+            if missed.contains(number as u32) {
+                return Some(horizon);
+            }
             Some(horizon.saturating_sub(ticks::age(now, mark.learning)))
         };
         let slots = self.ring.iter().enumerate().filter(|(_, slot)| slot.base() == backend);

@@ -4,6 +4,7 @@
 
 mod changes;
 mod direct;
+mod ecmp;
 mod ejection;
 mod failure;
 mod greeting;

@@ -3,7 +3,7 @@
 //!
 //! A step is one operation on a table, or on a word that CPUs share.
 
-mod direct;
+pub(super) mod direct;
 mod nat;
 mod schedule;
 mod table;

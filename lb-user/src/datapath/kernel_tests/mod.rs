@@ -2,6 +2,7 @@
 //! both gone with its thread.
 
 mod collection;
+mod consistency;
 mod decap;
 mod lifecycle;
 mod limits;

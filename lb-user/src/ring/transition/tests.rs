@@ -98,11 +98,49 @@ fn a_slot_that_missed_a_flow_begins_anew() {
 fn the_slots_of_a_backend_that_drains_are_learned_at_once_and_rebased_late() {
     let (slots, begun) = moving().advance(PACE, |id| id == 1, &SlotSet::default(), 501);
     assert!(begun.contains(0) && slots.summary().learning == SLOTS as u32);
-    assert_eq!(slots.known_in(1, PACE, 501), Some(100 + MARGIN));
-    assert_eq!(slots.known_in(1, PACE, 701), Some(0));
     assert_eq!(advance(&slots, 500 + 999).summary().learning, SLOTS as u32);
     assert_eq!(advance(&slots, 500 + 1000).summary().learning, 0);
-    assert_eq!(moving().known_in(1, PACE, 501), None);
+}
+
+/// As [`Slots::known_in`] says of backend 1, where no slot has missed a flow.
+fn known_in(slots: &Slots<SLOTS>, now: u32) -> Option<u32> {
+    slots.known_in(1, PACE, &SlotSet::default(), now)
+}
+
+#[test]
+fn what_is_open_is_known_when_every_slot_was_learned_for_long_enough() {
+    assert_eq!(known_in(&moving(), 501), None, "nothing is learned");
+    let (slots, _) = moving().advance(PACE, |id| id == 1, &SlotSet::default(), 501);
+    assert_eq!(known_in(&slots, 501), Some(100 + MARGIN));
+    assert_eq!(known_in(&slots, 600 + MARGIN), Some(1));
+    assert_eq!(known_in(&slots, 601 + MARGIN), Some(0));
+    assert_eq!(slots.known_in(3, PACE, &SlotSet::default(), 501), Some(0), "it never had any");
+}
+
+#[test]
+fn the_slot_that_was_learned_last_says_when_what_is_open_is_known() {
+    let mut target = all(1);
+    target[7] = Slot::stable(2);
+    let slots = Slots::beginning(all(1)).lead_to(&target, everybody, 500);
+    let drains = |id| id == 1;
+    let (slots, _) = slots.advance(PACE, drains, &SlotSet::default(), 500);
+    assert_eq!(known_in(&slots, 550), None, "all others are not left");
+    let (slots, _) =
+        slots.lead_to(&all(2), everybody, 550).advance(PACE, drains, &SlotSet::default(), 550);
+    assert_eq!(known_in(&slots, 560), Some(90 + MARGIN));
+}
+
+#[test]
+fn what_is_open_is_not_known_while_a_slot_has_missed_a_flow() {
+    let (slots, _) = moving().advance(PACE, |id| id == 1, &SlotSet::default(), 501);
+    let mut missed = SlotSet::default();
+    missed.insert(5);
+    let now = 501 + 200;
+    assert_eq!(slots.known_in(1, PACE, &missed, now), Some(100 + MARGIN));
+    assert_eq!(known_in(&slots, now), Some(0));
+    let (slots, begun) = slots.advance(PACE, |id| id == 1, &missed, now);
+    assert!(begun.contains(5) && !begun.contains(6));
+    assert_eq!(known_in(&slots, now + 1), Some(99 + MARGIN), "it begins anew");
 }
 
 #[test]

@@ -17,7 +17,7 @@ use anyhow::{Context as _, Result, ensure};
 use lb_ebpf::host::golden::{self, BrokerHost};
 use lb_tests::{
     decap::Decap,
-    kernel::{EVERYTHING, Kernel, Program},
+    kernel::{EVERYTHING, Kernel, Kernels, Program},
 };
 use nix::{
     kmod::{ModuleInitFlags, finit_module},
@@ -111,8 +111,9 @@ fn test(report: &mut Report<File>) -> Result<()> {
     })?;
     // If it does not load, every conversation would only repeat the verifier's log.
     if loads {
+        let mut kernels = Kernels::default();
         for case in &cases {
-            report.test(&case.name, || Kernel::load(&case.world, Program::Plain)?.play(case))?;
+            report.test(&case.name, || kernels.play(case))?;
         }
     }
     report.end()

@@ -13,10 +13,7 @@ use lb_common::{
 };
 use lb_ebpf::host::golden::Net;
 
-use super::world::NUMBERS;
-
-/// How many there are.
-pub(super) const BROKERS: usize = 4;
+use super::{orders::BROKERS, world::NUMBERS};
 
 /// See the module.
 pub(super) struct Brokers {

@@ -1,7 +1,15 @@
 //! Clients that open, speak, fall silent, close and come back from the same port, and what may
 //! become of their connections.
 
-use std::{collections::BTreeMap, fmt, net::IpAddr, sync::atomic::Ordering::Relaxed};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::IpAddr,
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
 
 use lb_common::{flow::FlowKey, ticks, verdict::Verdict};
 use lb_ebpf::{
@@ -9,7 +17,7 @@ use lb_ebpf::{
     parse::tcp_flags::{ACK, FIN, RST, SYN},
 };
 
-use super::world::{NET, Shared};
+use super::world::NET;
 
 /// Further than a first segment may lie behind its SYN.
 const FAR: u32 = 70_000;
@@ -18,15 +26,38 @@ const NEXT_ATTEMPT: u32 = 0x0100_0000;
 /// Where forged sequence numbers lie, from those of an attempt.
 const FORGED: u32 = 0x0080_0000;
 
+/// What clients see of the world around them.
+pub(in crate::datapath) trait Around {
+    /// The current tick.
+    fn time(&self) -> u32;
+    /// Ticks in which every client speaks.
+    fn horizon(&self) -> u32;
+    /// What has happened so far.
+    fn events(&self) -> &Happened;
+}
+
+/// What has happened so far: for the judgement.
+#[derive(Default)]
+pub(in crate::datapath) struct Happened {
+    /// Beginnings and ends of changes: odd while one is under way.
+    pub changes: AtomicU64,
+    /// Insertions that found no room.
+    pub full: AtomicU64,
+    /// Which brokers, as they came, were removed or given up.
+    pub gone: Mutex<BTreeSet<u16>>,
+    /// Removals by the collection, by key.
+    pub collected: Mutex<BTreeMap<FlowKey, u64>>,
+}
+
 /// The clients of a run.
-pub(super) struct Clients {
+pub(in crate::datapath) struct Clients {
     pub all: Vec<Client>,
     pub tally: Tally,
 }
 
 /// What became of the connections of some runs.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Tally {
+pub(in crate::datapath) struct Tally {
     /// Connections that were established.
     pub established: u64,
     /// Segments of those.
@@ -36,7 +67,7 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    pub(super) fn add(&mut self, other: &Self) {
+    pub(in crate::datapath) fn add(&mut self, other: &Self) {
         self.established += other.established;
         self.segments += other.segments;
         for (cause, lost) in &other.lost {
@@ -46,7 +77,7 @@ impl Tally {
 }
 
 /// A client with one port.
-pub(super) struct Client {
+pub(in crate::datapath) struct Client {
     pub source: (IpAddr, u16),
     pub key: FlowKey,
     phase: Phase,
@@ -95,7 +126,7 @@ struct Events {
 }
 
 /// A segment under way.
-pub(super) struct Sent {
+pub(in crate::datapath) struct Sent {
     client: usize,
     attempt: u32,
     kind: Kind,
@@ -130,7 +161,7 @@ enum Kind {
 }
 
 impl Clients {
-    pub(super) fn new(count: u8) -> Self {
+    pub(in crate::datapath) fn new(count: u8) -> Self {
         let client = |number: u8| {
             let source = (NET.client(number).0, Net::CLIENT_PORT);
             let key = FlowKey::new(source.0.into(), source.1.to_be_bytes(), Net::SERVICE);
@@ -141,22 +172,38 @@ impl Clients {
     }
 
     /// The next segment of anybody.
-    pub(super) fn next(&mut self, shared: &Shared, random: &mut fastrand::Rng) -> Sent {
+    pub(in crate::datapath) fn next(
+        &mut self,
+        around: &impl Around,
+        random: &mut fastrand::Rng,
+    ) -> Sent {
         let client = random.usize(..self.all.len());
         if random.u8(..5) == 0 {
             self.forge(client, random)
         } else {
-            self.speak(client, shared, random)
+            self.speak(client, around, random)
         }
     }
 
     /// Those that have a connection and must speak before this tick.
-    pub(super) fn due(&self, shared: &Shared, tick: u32) -> Vec<usize> {
+    pub(in crate::datapath) fn due(&self, around: &impl Around, tick: u32) -> Vec<usize> {
         let must = |client: &Client| {
             let is_open = matches!(client.phase, Phase::Established(_));
-            is_open && ticks::age(tick, client.attempt.spoke) > shared.horizon()
+            is_open && ticks::age(tick, client.attempt.spoke) > around.horizon()
         };
         (0..self.all.len()).filter(|index| must(&self.all[*index])).collect()
+    }
+
+    /// Those that have a connection and have spoken within the horizon, and with which broker.
+    pub(in crate::datapath) fn connected(
+        &self,
+        around: &impl Around,
+    ) -> impl Iterator<Item = (FlowKey, u16)> {
+        self.all.iter().filter_map(|client| {
+            let Phase::Established(peer) = client.phase else { return None };
+            let spoke = ticks::age(around.time(), client.attempt.spoke) <= around.horizon();
+            spoke.then_some((client.key, peer))
+        })
     }
 
     /// A segment that somebody else sends in the name of a client.
@@ -171,15 +218,15 @@ impl Clients {
     }
 
     /// A segment of this client.
-    pub(super) fn speak(
+    pub(in crate::datapath) fn speak(
         &mut self,
         client: usize,
-        shared: &Shared,
+        around: &impl Around,
         random: &mut fastrand::Rng,
     ) -> Sent {
         let it = &mut self.all[client];
         if let Phase::Established(_) = it.phase
-            && ticks::age(shared.time(), it.attempt.spoke) > shared.horizon()
+            && ticks::age(around.time(), it.attempt.spoke) > around.horizon()
         {
             // It was silent for too long, and nobody owes it anything.
             it.phase = Phase::Closed;
@@ -192,7 +239,7 @@ impl Clients {
             Phase::Refused if it.attempt.under_way > 0 => {
                 it.segment(client, Kind::Stray, RST, it.attempt.sent)
             }
-            Phase::Closed | Phase::Refused => it.open(client, shared),
+            Phase::Closed | Phase::Refused => it.open(client, around),
             Phase::Opening => {
                 let attempt = &it.attempt;
                 if attempt.syns_under_way == 0
@@ -203,12 +250,12 @@ impl Clients {
                     return it.segment(client, Kind::Data, ACK, 0);
                 }
                 if attempt.under_way == 0 && random.u8(..6) == 0 {
-                    return it.open(client, shared);
+                    return it.open(client, around);
                 }
                 it.segment(client, Kind::Syn, SYN, 0)
             }
             Phase::Accepted(_) if it.attempt.under_way == 0 && random.u8(..6) == 0 => {
-                it.open(client, shared)
+                it.open(client, around)
             }
             Phase::Accepted(_) => it.segment(client, Kind::Data, ACK, 0),
             Phase::Established(_) => {
@@ -217,7 +264,7 @@ impl Clients {
                 match random.u8(..16) {
                     0 => it.segment(client, Kind::Fin, FIN | ACK, sent),
                     1 => it.segment(client, Kind::Rst, RST, sent),
-                    2 if it.attempt.under_way == 0 => it.open(client, shared),
+                    2 if it.attempt.under_way == 0 => it.open(client, around),
                     _ => it.segment(client, Kind::Data, ACK, sent),
                 }
             }
@@ -225,9 +272,9 @@ impl Clients {
     }
 
     /// Takes note of where a segment went; panics if that must not be.
-    pub(super) fn judge(
+    pub(in crate::datapath) fn judge(
         &mut self,
-        shared: &Shared,
+        around: &impl Around,
         sent: &Sent,
         verdict: Verdict,
         to: Option<u16>,
@@ -245,9 +292,9 @@ impl Clients {
             return;
         }
         let Some(peer) = sent.peer else { return };
-        let is_gone = shared.events.gone.lock().unwrap().contains(&peer);
+        let is_gone = around.events().gone.lock().unwrap().contains(&peer);
         match client.phase {
-            _ if to == Some(peer) => client.arrived(sent.kind, peer, shared.time(), tally),
+            _ if to == Some(peer) => client.arrived(sent.kind, peer, around.time(), tally),
             Phase::Closed => {}
             _ if is_gone => client.phase = Phase::Refused,
             Phase::Established(_) => {
@@ -261,7 +308,7 @@ impl Clients {
             Phase::Accepted(_) if matches!(verdict, Verdict::FlowsFull | Verdict::Contended) => {}
             Phase::Accepted(_) | Phase::Opening | Phase::Refused => {
                 client.phase = Phase::Refused;
-                let cause = client.attempt.before.cause(&client.events(shared));
+                let cause = client.attempt.before.cause(&client.events(around));
                 let Some(cause) = cause else {
                     panic!("a handshake of {:?} was lost: {verdict:?}, to {to:?}", client.key)
                 };
@@ -273,9 +320,9 @@ impl Clients {
 
 impl Client {
     /// The first SYN of another connection.
-    fn open(&mut self, client: usize, shared: &Shared) -> Sent {
+    fn open(&mut self, client: usize, around: &impl Around) -> Sent {
         let number = self.attempt.number + 1;
-        let before = self.events(shared);
+        let before = self.events(around);
         self.attempt = Attempt { number, before, ..Attempt::default() };
         self.phase = Phase::Opening;
         self.segment(client, Kind::Syn, SYN, 0)
@@ -308,11 +355,11 @@ impl Client {
         }
     }
 
-    fn events(&self, shared: &Shared) -> Events {
-        let events = &shared.events;
+    fn events(&self, around: &impl Around) -> Events {
+        let events = around.events();
         Events {
             changes: events.changes.load(Relaxed),
-            now: shared.time(),
+            now: around.time(),
             full: events.full.load(Relaxed),
             forged: self.forged,
             collected: events.collected.lock().unwrap().get(&self.key).copied().unwrap_or(0),

@@ -29,8 +29,9 @@
 //! - Time: a packet is through within a tick, and the controller with a change within some.
 
 mod brokers;
-mod clients;
+pub(in super::super) mod clients;
 mod controller;
+pub(in super::super) mod orders;
 mod rules;
 mod run;
 mod world;

@@ -14,9 +14,10 @@ use super::{
         tell,
     },
     HORIZON, Rules,
-    brokers::{BROKERS, Brokers, Health},
+    brokers::{Brokers, Health},
     clients::{Clients, Sent, Tally},
     controller::Controller,
+    orders::Order,
     world::{Room, Shared},
 };
 use crate::ring::transition::Pace;
@@ -118,22 +119,24 @@ pub(super) fn send(shared: &Shared, frame: &Frame) -> (Verdict, Option<u16>) {
 /// What the controller does next.
 fn obey(controller: &mut Controller<'_>, shared: &Shared, random: &mut fastrand::Rng) {
     let now = shared.time();
-    let broker = &mut controller.brokers.all[random.usize(..BROKERS)];
-    match random.u8(..20) {
-        0..8 => {
+    let all = &mut controller.brokers.all;
+    match Order::any(random) {
+        Order::Sweep => {
             if controller.brokers.any_dead(now) {
                 change(controller, random);
             }
             controller.clean();
             return controller.sweep(failing(random));
         }
-        8 | 9 => return controller.sweep_pending(),
-        10 => return controller.restart(),
-        11 | 12 => broker.wanted = !broker.wanted,
-        13 | 14 => broker.drained = !broker.drained,
-        15..18 if broker.health == Health::Up => broker.health = Health::Down(now),
-        15..18 => broker.health = Health::Up,
-        _ => {}
+        Order::SweepHandshakes => return controller.sweep_pending(),
+        Order::Restart => return controller.restart(),
+        Order::Wanted(broker) => all[broker].wanted = !all[broker].wanted,
+        Order::Drained(broker) => all[broker].drained = !all[broker].drained,
+        Order::Health(broker) if all[broker].health == Health::Up => {
+            all[broker].health = Health::Down(now);
+        }
+        Order::Health(broker) => all[broker].health = Health::Up,
+        Order::Weights => {}
     }
     change(controller, random);
 }

@@ -1,10 +1,10 @@
 //! The tables that packets and the controller share, with a step before every operation.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     sync::{
         Mutex, OnceLock,
-        atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed},
     },
 };
 
@@ -28,11 +28,14 @@ use lb_ebpf::{
     tables::{InsertError, Route, RouteKind, RouteQuery, Tables},
 };
 
-use super::super::{
-    super::collect::Entries,
-    schedule::{section, step, without_steps},
-    table::{FlowRef, Table},
-    tell,
+use super::{
+    super::{
+        super::collect::Entries,
+        schedule::{section, step, without_steps},
+        table::{FlowRef, Table},
+        tell,
+    },
+    clients::{Around, Happened},
 };
 use crate::{control::datapath::DatapathError, ring::transition::SlotSet};
 
@@ -64,20 +67,7 @@ pub(super) struct Shared {
     pub flows: Table,
     pub learned: Table,
     missed: Mutex<BTreeSet<u32>>,
-    pub events: Events,
-}
-
-/// What has happened so far: for the judgement.
-#[derive(Default)]
-pub(super) struct Events {
-    /// Beginnings and ends of changes: odd while one is under way.
-    pub changes: AtomicU64,
-    /// Insertions that found no room.
-    pub full: AtomicU64,
-    /// Which brokers, as they came, were removed or given up.
-    pub gone: Mutex<BTreeSet<u16>>,
-    /// Removals by the collection, by key.
-    pub collected: Mutex<BTreeMap<FlowKey, u64>>,
+    pub events: Happened,
 }
 
 /// Room of the tables of flows.
@@ -113,7 +103,7 @@ impl Shared {
             flows: Table::new(room.flows),
             learned: Table::new(room.learned),
             missed: Mutex::default(),
-            events: Events::default(),
+            events: Happened::default(),
         }
     }
 
@@ -126,11 +116,6 @@ impl Shared {
 
     pub(super) fn time(&self) -> u32 {
         self.now.load(Relaxed)
-    }
-
-    /// Ticks in which every client speaks.
-    pub(super) const fn horizon(&self) -> u32 {
-        self.service.idle_ticks
     }
 
     /// Lets `ticks` pass, or what the controller needs at most for what it does.
@@ -177,6 +162,20 @@ impl Shared {
             self.events.full.fetch_add(1, Relaxed);
         }
         result
+    }
+}
+
+impl Around for Shared {
+    fn time(&self) -> u32 {
+        Self::time(self)
+    }
+
+    fn horizon(&self) -> u32 {
+        self.service.idle_ticks
+    }
+
+    fn events(&self) -> &Happened {
+        &self.events
     }
 }
 
