@@ -36,6 +36,20 @@ pub fn slot_of(hash: u64) -> usize {
     ((u128::from(hash >> 32) * 65_537) >> 32) as usize
 }
 
+/// Where a segment goes.
+struct Led {
+    broker: Option<u32>,
+    verdict: Verdict,
+    /// Whether it is the first of a new connection.
+    is_new: bool,
+}
+
+impl Led {
+    const fn tracked(broker: Option<u32>) -> Self {
+        Self { broker, verdict: Verdict::ToBackend, is_new: false }
+    }
+}
+
 impl Model {
     pub(super) fn hash_of(&self, client: SocketAddr) -> u64 {
         flow_hash(self.setup.seed, client, self.setup.affinity, self.setup.vip())
@@ -45,21 +59,18 @@ impl Model {
         let (client, hash) = (segment.source, self.hash_of(segment.source));
         let place = slot_of(hash);
         let slot = self.setup.slots[place];
-        let (broker, verdict) = if !slot.looks_up {
-            if let (true, Some(base)) = (segment.opens(), slot.base) {
-                self.count(base).attempted += 1;
-            }
-            (slot.base, Verdict::ToBackend)
+        let led = if !slot.looks_up {
+            Led { broker: slot.base, verdict: Verdict::ToBackend, is_new: segment.opens() }
         } else if segment.opens() {
-            self.open(client, segment.sequence, slot)?
+            self.open(client, segment, slot)?
         } else {
-            (self.follow(client, segment, slot, place)?, Verdict::ToBackend)
+            Led::tracked(self.follow(client, segment, slot, place)?)
         };
-        let broker = self.serving(broker, segment)?;
-        if verdict == Verdict::ToBackendUntracked {
+        let broker = self.serving(led.broker, segment)?;
+        if led.is_new {
             self.count(broker).attempted += 1;
         }
-        Ok(Way { verdict, ..self.direct_way(broker, hash) })
+        Ok(Way { verdict: led.verdict, ..self.direct_way(broker, hash) })
     }
 
     fn direct_way(&self, broker: u32, hash: u64) -> Way {
@@ -98,13 +109,9 @@ impl Model {
     }
 
     /// Where a SYN goes. What is tracked is not moved by it.
-    fn open(
-        &mut self,
-        client: SocketAddr,
-        isn: u32,
-        slot: Slot,
-    ) -> Result<(Option<u32>, Verdict), Verdict> {
-        let tracked = |broker| Ok((Some(broker), Verdict::ToBackend));
+    fn open(&mut self, client: SocketAddr, segment: &Segment, slot: Slot) -> Result<Led, Verdict> {
+        let isn = segment.sequence;
+        let tracked = |broker| Ok(Led::tracked(Some(broker)));
         if let Some(flow) = self.tracked.get(&client) {
             return self.live(Some(flow)).map_or(Err(Verdict::Contended), tracked);
         }
@@ -120,18 +127,18 @@ impl Model {
         }
         let Some(current) = slot.current else { return Err(self.no_backend()) };
         let otherwise = self.live(self.learned.get(&client)).or(slot.base);
+        let new = Led { broker: Some(current), verdict: Verdict::ToBackend, is_new: true };
         if otherwise == Some(current) {
-            self.count(current).attempted += 1;
-            return tracked(current);
+            return Ok(new);
         }
+        self.serving(Some(current), segment)?;
         if self.openings.len() >= PENDING_ROOM {
-            return Ok((otherwise, Verdict::ToBackendUntracked));
+            return Ok(Led { broker: otherwise, verdict: Verdict::ToBackendUntracked, ..new });
         }
         let opening =
             Opening { broker: current, first: isn, last: isn, seen: self.now, promoted: false };
         self.openings.insert(client, opening);
-        self.count(current).attempted += 1;
-        tracked(current)
+        Ok(new)
     }
 
     /// Where any other segment goes.
