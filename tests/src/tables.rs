@@ -110,11 +110,19 @@ impl Tables {
     }
 
     /// Changes the slots of a service where they are, which the controller never does.
-    pub fn change_ring(&self, service: u32, change: impl FnMut(Slot) -> Slot) -> Result<()> {
+    pub fn change_ring(&self, service: u32, change: impl FnMut(Slot) -> Slot + Send) -> Result<()> {
         let map = open(&self.pins.join("rings").join(service.to_string()))?;
         let mut map: Array<_, Ring> = map.try_into().context("a ring is an array")?;
-        let ring = map.get(&0, 0).context("read a ring")?.map(change);
-        map.set(0, ring, 0).context("write a ring")
+        let in_place = || {
+            let ring = map.get(&0, 0).context("read a ring")?.map(change);
+            map.set(0, ring, 0).context("write a ring")
+        };
+        // A ring of half a megabyte passes over the stack, several times.
+        std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().stack_size(16 << 20);
+            let changed = thread.spawn_scoped(scope, in_place)?.join();
+            changed.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
     }
 
     /// The counters of all verdicts, summed over the CPUs.

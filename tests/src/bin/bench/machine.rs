@@ -66,6 +66,17 @@ fn shorten(line: &str) -> &str {
     line.split(" - http").next().unwrap_or(line).trim()
 }
 
+/// This thread, and the threads it starts, stay on the last CPU that it may use.
+pub fn pin_to_last_cpu() -> Result<()> {
+    let this = nix::unistd::Pid::from_raw(0);
+    let allowed = nix::sched::sched_getaffinity(this)?;
+    let is_allowed = |cpu: &usize| allowed.is_set(*cpu).unwrap_or_default();
+    let last = (0..nix::sched::CpuSet::count()).rev().find(is_allowed).context("find a CPU")?;
+    let mut cpus = nix::sched::CpuSet::new();
+    cpus.set(last)?;
+    nix::sched::sched_setaffinity(this, &cpus).context("pin to a CPU")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

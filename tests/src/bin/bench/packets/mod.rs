@@ -17,6 +17,7 @@ use lb_tests::topology::Family;
 
 use super::{
     document::Block,
+    machine::pin_to_last_cpu,
     options::Options,
     statistics::{median, range},
     table::{Table, figure, verdict},
@@ -53,11 +54,10 @@ pub fn run(options: &Options, print: &dyn Fn(&str)) -> Result<Block> {
     let replay = options.replay.as_deref().context("say with `--replay FILE` what replays")?;
     print("\npackets");
     let effort = if options.quick { QUICK } else { FULL };
-    // On a thread of its own, because it pins itself; with room for copies of a ring.
+    // On a thread of its own, because it pins itself.
     let lines = std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().stack_size(16 << 20);
-        let measured = thread.spawn_scoped(scope, || measure(&options.mqlb, replay, effort))?;
-        measured.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        let measured = scope.spawn(|| measure(&options.mqlb, replay, effort)).join();
+        measured.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })?;
     Ok(Block { name: "packets", text: table(&lines).to_string() })
 }
@@ -192,17 +192,6 @@ impl Bench {
         let keys: Vec<FlowKey> = pending.keys().collect::<Result<_, _>>()?;
         keys.iter().try_for_each(|key| pending.remove(key)).context("forget the handshakes")
     }
-}
-
-/// This thread, and the threads it starts, stay on the last CPU that it may use.
-fn pin_to_last_cpu() -> Result<()> {
-    let this = nix::unistd::Pid::from_raw(0);
-    let allowed = nix::sched::sched_getaffinity(this)?;
-    let is_allowed = |cpu: &usize| allowed.is_set(*cpu).unwrap_or_default();
-    let last = (0..nix::sched::CpuSet::count()).rev().find(is_allowed).context("find a CPU")?;
-    let mut cpus = nix::sched::CpuSet::new();
-    cpus.set(last)?;
-    nix::sched::sched_setaffinity(this, &cpus).context("pin to a CPU")
 }
 
 const _: () =
