@@ -358,6 +358,8 @@ fn random_seed() -> Seed {
 }
 
 #[cfg(test)]
+pub(super) mod stage;
+#[cfg(test)]
 mod storm_tests;
 #[cfg(test)]
-pub(super) mod tests;
+mod tests;

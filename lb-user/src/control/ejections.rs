@@ -133,7 +133,7 @@ mod tests {
     use crate::control::{
         controller::{
             Origin,
-            tests::{Shared, start_with_clock, write},
+            stage::{Shared, start_with_clock, write},
         },
         report::{BackendState, ServiceState},
         samples::UNCHECKED,

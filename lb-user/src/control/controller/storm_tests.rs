@@ -1,11 +1,6 @@
 //! What limits new connections, as the controller keeps it.
 
-use std::{
-    cell::Cell,
-    fs,
-    path::Path,
-    sync::{Arc, Mutex},
-};
+use std::{cell::Cell, path::Path};
 
 use lb_common::{
     admission::{Admission, ListKey, Listed, admission_flags::LISTED},
@@ -15,10 +10,10 @@ use lb_common::{
     service::service_flags::ADMITS,
 };
 
-use super::*;
-use crate::control::memory::Memory;
-
-type Shared = Arc<Mutex<Memory>>;
+use super::{
+    stage::{self, Shared, start_with_clock},
+    *,
+};
 
 thread_local! {
     /// The clock of this thread's test.
@@ -26,34 +21,19 @@ thread_local! {
 }
 
 fn write(dir: &Path, service: &str) {
-    let text = format!(
-        "interfaces: [{{ name: eth0 }}]
-nat: {{ addresses: [10.0.0.2], ports: 15000-15999 }}
-state_dir: {}
-services:
-  - name: mqtt
+    let service = format!(
+        "  - name: mqtt
     vip: 192.0.2.10
     port: 1883
     {service}
     backends: [{{ name: b1, address: 10.0.1.1 }}, {{ name: b2, address: 10.0.1.2 }}]
-",
-        dir.join("state").display()
+"
     );
-    fs::write(dir.join("mqlb.yaml"), text).unwrap();
+    stage::write(dir, &service);
 }
 
 fn start(dir: &Path, tables: &Shared, origin: Origin) -> Controller {
-    let (events, _) = tokio::sync::mpsc::channel(10);
-    let started = Controller::start(Start {
-        file: dir.join("mqlb.yaml"),
-        config: crate::config::load(&dir.join("mqlb.yaml")).unwrap(),
-        datapath: Box::new(Arc::clone(tables)),
-        origin,
-        checker: Arc::new(Checker::new(events)),
-        host: "lb".into(),
-        clock: || TICK.get(),
-    });
-    started.unwrap()
+    start_with_clock(dir, tables, origin, || TICK.get()).unwrap()
 }
 
 fn note(controller: &mut Controller, name: &str, up: bool) {

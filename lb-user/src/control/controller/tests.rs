@@ -1,11 +1,4 @@
-use std::{
-    fs,
-    path::Path,
-    sync::{
-        Mutex,
-        atomic::{AtomicU32, Ordering},
-    },
-};
+use std::{fs, sync::atomic::Ordering};
 
 use lb_common::{
     addr::Addr,
@@ -14,62 +7,17 @@ use lb_common::{
     flow::{Flow, FlowKey},
 };
 
-use super::*;
+use super::{
+    stage::{Shared, TICK, fresh, start, text, write},
+    *,
+};
 use crate::{
     config::model::{Backend, Weight},
     control::{
-        memory::Memory,
         report::{BackendState, FlowFilter, ServiceState},
         samples::{self, UNCHECKED},
     },
 };
-
-pub type Shared = Arc<Mutex<Memory>>;
-
-static TICK: AtomicU32 = AtomicU32::new(1000);
-
-pub fn text(dir: &Path, service: &str) -> String {
-    format!(
-        "interfaces: [{{ name: eth0 }}]
-nat: {{ addresses: [10.0.0.2], ports: 15000-15999 }}
-state_dir: {}
-services:
-{service}",
-        dir.join("state").display()
-    )
-}
-
-pub fn write(dir: &Path, service: &str) {
-    fs::write(dir.join("mqlb.yaml"), text(dir, service)).unwrap();
-}
-
-fn start(dir: &Path, tables: &Shared, origin: Origin) -> Result<Controller, ChangeError> {
-    start_with_clock(dir, tables, origin, || TICK.load(Ordering::Relaxed))
-}
-
-/// Tests that tell the time to the tick have a clock of their own.
-pub fn start_with_clock(
-    dir: &Path,
-    tables: &Shared,
-    origin: Origin,
-    clock: fn() -> u32,
-) -> Result<Controller, ChangeError> {
-    let (events, _) = tokio::sync::mpsc::channel(10);
-    Controller::start(Start {
-        file: dir.join("mqlb.yaml"),
-        config: crate::config::load(&dir.join("mqlb.yaml")).unwrap(),
-        datapath: Box::new(Arc::clone(tables)),
-        origin,
-        checker: Arc::new(Checker::new(events)),
-        host: "lb".into(),
-        clock,
-    })
-}
-
-pub fn fresh(dir: &Path) -> (Controller, Shared) {
-    let tables = Shared::default();
-    (start(dir, &tables, Origin::Fresh).unwrap(), tables)
-}
 
 fn states(controller: &Controller) -> Vec<(String, BackendState)> {
     let reports = controller.service_reports().unwrap();

@@ -1,7 +1,7 @@
 use lb_common::addr::Addr;
 
 use super::*;
-use crate::control::controller::tests::{Shared, fresh, text, write};
+use crate::control::controller::stage::{Shared, fresh, text, write};
 
 const THREE: &str = crate::control::samples::UNCHECKED;
 
