@@ -10,7 +10,10 @@ use lb_tests::exclusive;
 use lb_tests::topology::{Arms, Family};
 use serde_json::{Value, json};
 
-use super::{LIMIT, Stage};
+use super::{
+    LIMIT, Stage,
+    metrics::{ADDRESS, scrape},
+};
 
 const ACCEPTED: u8 = 0;
 /// Server unavailable (MQTT 3.1.1, section 3.2.2.3).
@@ -69,6 +72,7 @@ fn fake(stage: &Stage) -> Value {
 fn a_broker_that_refuses_every_client_gets_none_until_it_serves_again() {
     let _exclusive = exclusive();
     let mut stage = Stage::with_config(Arms::Two, 1, |config| {
+        config["api"]["metrics"] = json!(ADDRESS);
         config["services"][0]["ejection"] = json!({
             "min_connects": 5, "interval": "1s", "eject_for": "2s", "max_eject_for": "2s",
         });
@@ -87,6 +91,8 @@ fn a_broker_that_refuses_every_client_gets_none_until_it_serves_again() {
     let listed = stage.balancer.run_ctl("backend list mqtt-v4").unwrap();
     assert!(listed.contains("ejected") && listed.contains("clients; back in"), "{listed}");
     assert!(fake(&stage)["ejections"].as_u64() >= Some(1));
+    let counted = r#"mqlb_backend_ejections_total{service="mqtt-v4",backend="fake"}"#;
+    assert!(scrape(&stage)[counted] >= 1.0);
 
     // While it is out everybody is served. It may come back in between, so a whole round is tried
     // again until it was out from the beginning to the end.

@@ -71,10 +71,6 @@ fn measure(mqlb: &Path, rounds: usize, length: Duration) -> Result<[Vec<f64>; 2]
     network.start_balancer(mqlb)?;
     pin_to_last_cpu()?;
     network.generator.enter()?;
-    let _end: Vec<xdp::Attached> = PORTS
-        .into_iter()
-        .map(|port| xdp::attach(port, xdp::Verdict::Drop))
-        .collect::<Result<_>>()?;
     let mut rates = [const { Vec::new() }; 2];
     for _ in 0..rounds {
         for (port, rates) in PORTS.into_iter().zip(&mut rates) {
@@ -118,7 +114,7 @@ struct Network {
     balancer: Namespace,
     // Held so that they stay.
     _mirror: Namespace,
-    _reflects: xdp::Attached,
+    _programs: Vec<xdp::Attached>,
     scratch: Scratch,
 }
 
@@ -141,10 +137,17 @@ impl Network {
             "addr add {VIP} dev lo\nneigh replace {BROKER} lladdr {} dev eth0 nud permanent\n",
             text(CLIENT_MAC)
         ))?;
-        balancer.sysctl(&[("net.ipv4.ip_forward", "1")])?;
-        let reflects = mirror.run(|| xdp::attach("eth0", xdp::Verdict::Transmit))??;
+        balancer.sysctl(&[
+            ("net.ipv4.ip_forward", "1"),
+            ("net.ipv4.conf.all.rp_filter", "0"),
+            ("net.ipv4.conf.all.accept_local", "1"),
+        ])?;
+        let mut programs = vec![mirror.run(|| xdp::attach("eth0", xdp::Verdict::Transmit))??];
+        for port in PORTS {
+            programs.push(generator.run(|| xdp::attach(port, xdp::Verdict::Drop))??);
+        }
         let scratch = Scratch::new()?;
-        Ok(Self { generator, balancer, _mirror: mirror, _reflects: reflects, scratch })
+        Ok(Self { generator, balancer, _mirror: mirror, _programs: programs, scratch })
     }
 
     /// Lets mqlb attach, and end: its program goes on. The slots are as they are when all backends
