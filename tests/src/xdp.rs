@@ -15,8 +15,6 @@ use nix::net::if_::if_nametoindex;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(i32)]
 pub enum Verdict {
-    /// Gone.
-    Drop = 1,
     /// On to the kernel, as if there were no program.
     Pass = 2,
     /// Back out of the interface it came in by.

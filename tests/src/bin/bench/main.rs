@@ -11,7 +11,6 @@ mod control;
 mod document;
 mod end_to_end;
 mod flood;
-mod frames;
 mod load;
 mod machine;
 mod options;
@@ -32,8 +31,7 @@ use options::{Options, Part};
 
 /// The generated parts of the report.
 #[cfg(test)]
-const BLOCKS: [&str; 7] =
-    ["machine", "packets", "frames", "end-to-end", "connections", "control", "flood"];
+const BLOCKS: [&str; 6] = ["machine", "packets", "end-to-end", "connections", "control", "flood"];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -57,7 +55,6 @@ fn run(options: &Options) -> Result<()> {
     for part in &options.parts {
         let block = match part {
             Part::Packets => packets::run(options, &print)?,
-            Part::Frames => frames::run(options.quick, &options.mqlb, &print)?,
             Part::EndToEnd => end_to_end::run(options.quick, &options.mqlb, &print)?,
             Part::Connections => {
                 end_to_end::connections::run(options.quick, &options.mqlb, &print)?

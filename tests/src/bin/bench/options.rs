@@ -8,7 +8,6 @@ use anyhow::{Context as _, Result, bail};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
     Packets,
-    Frames,
     EndToEnd,
     Connections,
     Control,
@@ -16,19 +15,12 @@ pub enum Part {
 }
 
 impl Part {
-    const ALL: [Self; 6] = [
-        Self::Packets,
-        Self::Frames,
-        Self::EndToEnd,
-        Self::Connections,
-        Self::Control,
-        Self::Flood,
-    ];
+    const ALL: [Self; 5] =
+        [Self::Packets, Self::EndToEnd, Self::Connections, Self::Control, Self::Flood];
 
     const fn name(self) -> &'static str {
         match self {
             Self::Packets => "packets",
-            Self::Frames => "frames",
             Self::EndToEnd => "end-to-end",
             Self::Connections => "connections",
             Self::Control => "control",
@@ -113,7 +105,7 @@ mod tests {
         for (line, says) in [
             (
                 "--mqlb m --only speed",
-                "the parts are packets, frames, end-to-end, connections, control, flood",
+                "the parts are packets, end-to-end, connections, control, flood",
             ),
             ("--mqlb m --fast", "--quick"),
             ("--mqlb", "--mqlb wants a value"),
