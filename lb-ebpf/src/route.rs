@@ -8,6 +8,7 @@
 use lb_common::addr::Addr;
 
 use crate::{
+    known,
     packet::Ethernet,
     tables::{Route, RouteKind, RouteQuery},
 };
@@ -41,11 +42,7 @@ const _: () = assert!(size_of::<CachedRoute>() == 56);
 pub fn place(query: &RouteQuery) -> u32 {
     let [a, b] = query.destination.words();
     let [c, d] = query.source.words();
-    let mixed = a ^ b ^ c.rotate_left(32) ^ d.rotate_left(32);
-    // The last octet of an IPv4 address lies on top, where a product does not spread it. The factor
-    // is the golden ratio in 64 bits.
-    let mixed = (mixed ^ mixed >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    (mixed >> (64 - CACHED.ilog2())) as u32
+    known::place(&[a, b, c, d], CACHED)
 }
 
 /// The way on: the answer kept in `cell`, if it is for this query and of late, else what `ask` says.

@@ -29,9 +29,10 @@ pub(crate) fn decide(
 ) -> Result<Forward, Verdict> {
     // One place that makes a way of a flow, behind all that find one: inlined into each of them, it
     // would be most of the program.
-    let Going { flow, backend } = find(segment, settings, service, tables)?;
+    let going = find(segment, settings, service, tables)?;
+    let Going { flow, backend } = going;
     if flow.is_unread() && segment.payload_len > 0 {
-        greeting::read(packet, segment, settings, service, &flow, tables)?;
+        greeting::read(packet, segment, settings, service, &going, tables)?;
     }
     let source = tables.source(u32::from(flow.source)).ok_or(Verdict::Inconsistent)?;
     Ok(way(&flow, backend, source))

@@ -3,7 +3,7 @@
 //! is.
 
 use lb_common::{
-    flow::{Flow, FlowKey},
+    flow::FlowKey,
     port::{Owner, Port, port_flags},
     service::{Service, service_flags},
     settings::Settings,
@@ -11,7 +11,7 @@ use lb_common::{
     verdict::Verdict,
 };
 
-use super::{claim, from_client};
+use super::{claim, from_client, from_client::Going};
 use crate::{
     mqtt::{First, KeepAlive},
     packet::Packet,
@@ -26,10 +26,9 @@ pub(super) fn read(
     segment: &Segment,
     settings: &Settings,
     service: &Service,
-    flow: &Flow,
+    Going { flow, backend }: &Going<'_>,
     tables: &impl Tables,
 ) -> Result<(), Verdict> {
-    let backend = tables.backend(flow.backend()).ok_or(Verdict::Inconsistent)?;
     let port = claim::port_of(settings, flow, backend, tables).ok_or(Verdict::Inconsistent)?;
     // The broker has acknowledged the SYN and nothing else.
     if port.progress().acknowledged != segment.sequence {
