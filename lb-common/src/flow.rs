@@ -1,6 +1,11 @@
 //! Flows as the pending table and the connection table hold them.
 
-use crate::{addr::Addr, atomic::Word, hash, shared_type};
+use crate::{
+    addr::Addr,
+    atomic::Word,
+    hash::{Seed, siphash13},
+    shared_type,
+};
 
 /// A client's connection to a service, as its packets arrive: the 5-tuple, with the VIP, its port
 /// and the protocol folded into the number of the service.
@@ -28,21 +33,17 @@ impl FlowKey {
     }
 }
 
-/// The hash of a 5-tuple (protocol TCP): every balancer with the same `seed` computes the same.
+/// The hash of a client's address and port, as they lie in its packets, under the key of a service:
+/// SipHash-1-3 of these 6 or 18 bytes. The other half of the 5-tuple is in the key.
 #[inline(always)]
 #[must_use]
-pub fn flow_hash(
-    seed: hash::Seed,
-    client: Addr,
-    client_port: [u8; 2],
-    vip: Addr,
-    vip_port: [u8; 2],
-) -> u64 {
-    let [c0, c1] = client.words();
-    let [v0, v1] = vip.words();
-    let ports =
-        u64::from(u16::from_be_bytes(client_port)) << 16 | u64::from(u16::from_be_bytes(vip_port));
-    hash::siphash13(seed, [c0, c1, v0, v1, ports])
+pub const fn flow_hash(key: Seed, client: Addr, port: [u8; 2]) -> u64 {
+    let port = u16::from_ne_bytes(port) as u64;
+    if client.is_v4() {
+        siphash13::<0, 6>(key, [], client.v4_word() as u64 | port << 32)
+    } else {
+        siphash13::<2, 2>(key, client.words(), port)
+    }
 }
 
 /// What is remembered of a flow.

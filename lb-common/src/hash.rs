@@ -1,11 +1,12 @@
 //! The keyed hash that maps flows to slots.
 //!
 //! SipHash-1-3 (Aumasson and Bernstein, "`SipHash`: a fast short-input PRF"; one round per word and
-//! three at the end) over whole 64-bit words. It is keyed because a client who knows the hash can
-//! choose its source ports so that all its connections meet on one broker.
+//! three at the end). It is keyed because a client who knows the hash can choose its source ports so
+//! that all its connections meet on one broker.
 
-/// The 128-bit key of the hash: the same on every balancer of a fleet, and not public.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A 128-bit key of the hash: the same on every balancer of a fleet, and not public.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Seed(pub u64, pub u64);
 
 struct State(u64, u64, u64, u64);
@@ -28,25 +29,32 @@ impl State {
     }
 }
 
-/// The hash of `words` under `seed`: SipHash-1-3 of their little-endian bytes.
+/// The hash under `seed` of the little-endian bytes of `words` and of the last `BYTES` bytes, less
+/// than eight, which are the low ones of `tail`; the others must be zero.
 #[inline(always)]
 #[must_use]
-pub fn siphash13<const N: usize>(seed: Seed, words: [u64; N]) -> u64 {
+pub const fn siphash13<const WORDS: usize, const BYTES: u64>(
+    seed: Seed,
+    words: [u64; WORDS],
+    tail: u64,
+) -> u64 {
     let mut s = State(
         seed.0 ^ 0x736f_6d65_7073_6575,
         seed.1 ^ 0x646f_7261_6e64_6f6d,
         seed.0 ^ 0x6c79_6765_6e65_7261,
         seed.1 ^ 0x7465_6462_7974_6573,
     );
-    let length = (N as u64 * 8) << 56;
-    for word in words {
-        s.3 ^= word;
+    let mut next = 0;
+    while next < WORDS {
+        s.3 ^= words[next];
         s = s.round();
-        s.0 ^= word;
+        s.0 ^= words[next];
+        next += 1;
     }
-    s.3 ^= length;
+    let last = tail | (WORDS as u64 * 8 + BYTES) << 56;
+    s.3 ^= last;
     s = s.round();
-    s.0 ^= length;
+    s.0 ^= last;
     s.2 ^= 0xff;
     s = s.round().round().round();
     s.0 ^ s.1 ^ s.2 ^ s.3

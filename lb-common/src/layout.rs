@@ -2,7 +2,7 @@
 
 /// Raised with every change of layout or meaning of a pinned map. A controller refuses pins of
 /// another version.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// Names of the maps, as the XDP program declares them and as they are pinned.
 pub mod maps {

@@ -1,6 +1,12 @@
 //! Services: what a client connects to.
 
-use crate::{addr::Addr, affinity::Affinity, flow::flow_hash, hash::Seed, shared_type};
+use crate::{
+    addr::Addr,
+    affinity::Affinity,
+    flow::flow_hash,
+    hash::{Seed, siphash13},
+    shared_type,
+};
 
 /// The address, port and protocol that clients connect to.
 #[repr(C)]
@@ -25,6 +31,19 @@ impl ServiceKey {
     pub const fn tcp(vip: Addr, port: [u8; 2]) -> Self {
         Self { vip, port, protocol: 6, pad: [0; 2] }
     }
+
+    /// The key under which the clients of this service are hashed, made of the fleet's `seed`: what
+    /// is the same for all packets of a service is hashed once, here, and not with every packet.
+    #[must_use]
+    pub const fn hash_key(&self, seed: Seed) -> Seed {
+        let [a, b] = self.vip.words();
+        let port = u16::from_ne_bytes(self.port) as u64;
+        let rest = port | (self.protocol as u64) << 16;
+        Seed(
+            siphash13::<3, 0>(seed, [a, b, rest], 0),
+            siphash13::<3, 0>(seed, [a, b, rest | 1 << 32], 0),
+        )
+    }
 }
 
 /// A service as the data plane sees it; indexed by its id, found by its [`ServiceKey`].
@@ -45,18 +64,20 @@ pub struct Service {
     pub pad: [u8; 6],
     /// Which of its clients share a slot.
     pub affinity: Affinity,
+    /// Under which its clients are hashed, see [`ServiceKey::hash_key`].
+    pub hash_key: Seed,
 }
 
-shared_type!(Service, 64);
+shared_type!(Service, 80);
 
 impl Service {
-    /// The hash that chooses the slot of a client: every balancer with the same `seed` computes the
+    /// The hash that chooses the slot of a client: every balancer with the same seed computes the
     /// same.
     #[inline(always)]
     #[must_use]
-    pub fn flow_hash(&self, seed: Seed, client: Addr, port: [u8; 2]) -> u64 {
+    pub const fn flow_hash(&self, client: Addr, port: [u8; 2]) -> u64 {
         let (client, port) = self.affinity.chooses(client, port);
-        flow_hash(seed, client, port, self.key.vip, self.key.port)
+        flow_hash(self.hash_key, client, port)
     }
 }
 

@@ -91,7 +91,7 @@ impl Walk {
         let octets = member.address.octets();
         let (high, low) = octets.split_at(8);
         let word = |half: &[u8]| half.iter().fold(0, |word, octet| word << 8 | u64::from(*octet));
-        let hash = siphash13(seed, [word(high), word(low), u64::from(member.port)]);
+        let hash = siphash13::<3, 0>(seed, [word(high), word(low), u64::from(member.port)], 0);
         let scale = |half: u64, range: usize| ((half * range as u64) >> 32) as u32;
         Self {
             next: scale(hash >> 32, SLOTS),

@@ -9,7 +9,7 @@ use lb_common::{
     verdict::Verdict,
 };
 
-use super::{hash, into_tunnel, live, way};
+use super::{into_tunnel, live, way};
 use crate::{Forward, parse::Segment, tables::Tables};
 
 /// The way of an error about a broker's segment to that broker; `about` is what the client would
@@ -21,7 +21,7 @@ pub(crate) fn to_backend(
     service: &Service,
     tables: &impl Tables,
 ) -> Option<Forward> {
-    let hash = hash(about, settings, service);
+    let hash = service.flow_hash(about.source, about.source_port);
     let slot = tables.slot(service.id, slot_of(hash))?;
     let key = FlowKey::new(about.source, about.source_port, service.id);
     let id = owner(slot, &key, tables);

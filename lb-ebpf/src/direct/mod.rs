@@ -15,7 +15,6 @@ use core::ops::Deref;
 use lb_common::{
     backend::{Backend, backend_flags},
     flow::{Flow, FlowCell, FlowKey},
-    hash::Seed,
     ring::{NO_BACKEND, Slot, slot_flags, slot_of},
     service::{Service, mode},
     settings::Settings,
@@ -48,7 +47,7 @@ pub(crate) fn to_backend<T: Tables>(
     service: &Service,
     tables: &T,
 ) -> Result<Forward, Verdict> {
-    let hash = hash(segment, settings, service);
+    let hash = service.flow_hash(segment.source, segment.source_port);
     let number = slot_of(hash);
     let slot = tables.slot(service.id, number).ok_or_else(|| refusal::no_backend(service))?;
     let key = FlowKey::new(segment.source, segment.source_port, service.id);
@@ -58,12 +57,6 @@ pub(crate) fn to_backend<T: Tables>(
     } else {
         Ok(forward)
     }
-}
-
-#[inline(always)]
-fn hash(segment: &Segment, settings: &Settings, service: &Service) -> u64 {
-    let seed = Seed(settings.seed0, settings.seed1);
-    service.flow_hash(seed, segment.source, segment.source_port)
 }
 
 #[inline(always)]

@@ -6,7 +6,6 @@
 use lb_common::{
     backend::backend_flags,
     flow::{Flow, FlowCell, FlowKey, flow_flags},
-    hash::Seed,
     port::{Owner, Port, port_flags},
     ring::{NO_BACKEND, slot_of},
     service::Service,
@@ -40,7 +39,7 @@ pub(super) fn open<'a>(
     {
         return going;
     }
-    let hash = hash(settings, service, segment);
+    let hash = service.flow_hash(segment.source, segment.source_port);
     let slot =
         tables.slot(service.id, slot_of(hash)).ok_or_else(|| refusal::no_backend(service))?;
     let id = slot.current();
@@ -186,10 +185,4 @@ fn promote(
     };
     port.clear(port_flags::PROMOTED);
     Err(verdict)
-}
-
-#[inline(always)]
-fn hash(settings: &Settings, service: &Service, segment: &Segment) -> u64 {
-    let seed = Seed(settings.seed0, settings.seed1);
-    service.flow_hash(seed, segment.source, segment.source_port)
 }

@@ -4,7 +4,6 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use lb_common::{
     flow::FlowKey,
-    hash::Seed,
     ring::{Slot, slot_of},
     service::Service,
 };
@@ -19,7 +18,6 @@ pub struct DirectRings(BTreeMap<u32, DirectRing>);
 #[derive(Clone, Debug)]
 struct DirectRing {
     service: Service,
-    seed: Seed,
     slots: Arc<Slots>,
 }
 
@@ -27,10 +25,9 @@ impl DirectRings {
     /// The rings in `tables`.
     #[must_use]
     pub fn of(tables: &Tables) -> Self {
-        let seed = tables.settings.map_or(Seed(0, 0), |s| Seed(s.seed0, s.seed1));
         let rings = tables.services.values().filter_map(|service| {
             let slots = tables.rings.get(&service.id)?.slots.clone()?;
-            let ring = DirectRing { service: *service, seed, slots };
+            let ring = DirectRing { service: *service, slots };
             Some((service.id, ring))
         });
         Self(rings.collect())
@@ -40,7 +37,7 @@ impl DirectRings {
     #[must_use]
     pub fn place(&self, key: &FlowKey) -> Option<(u32, Slot)> {
         let ring = self.0.get(&key.service)?;
-        let number = slot_of(ring.service.flow_hash(ring.seed, key.client, key.port));
+        let number = slot_of(ring.service.flow_hash(key.client, key.port));
         Some((number, *ring.slots.ring().get(number as usize)?))
     }
 }

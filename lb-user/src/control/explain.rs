@@ -39,7 +39,7 @@ impl Controller {
         let key = FlowKey::new(client.ip().into(), client.port().to_be_bytes(), entry.id);
         let denied = self.explain_admission(&mut answer, configured, entry.id);
         let Some(spec) = tables.rings.get(&entry.id) else { return Ok(answer) };
-        let number = slot_of(entry.flow_hash(spec.seed, key.client, key.port));
+        let number = slot_of(entry.flow_hash(key.client, key.port));
         answer.slot = Some(number);
         let slot = spec.ring()[number as usize];
         if is_direct(entry.mode) {

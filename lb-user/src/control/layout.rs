@@ -7,6 +7,7 @@ use lb_common::{
         Backend, MAX_SOURCES,
         backend_flags::{ACCEPT, DIRECT, FORWARD, LIMITED, PRESENT},
     },
+    hash::Seed,
     layout::sizes,
     service::{Service, mode::is_direct},
 };
@@ -110,7 +111,7 @@ pub fn tables(
     let known = old.serving();
     let mut taken = new.brokers.values().map(|broker| broker.first_peer / MAX_SOURCES).collect();
     for service in &desired.services {
-        let id = service_id(old, &mut new, service)?;
+        let id = service_id(old, &mut new, service, desired.seed())?;
         admission::admit(&mut new, desired, service, id);
         let direct = is_direct(service.mode);
         let mut backends = Vec::with_capacity(service.backends.len());
@@ -246,6 +247,7 @@ fn service_id(
     old: &Tables,
     new: &mut Tables,
     service: &DesiredService,
+    seed: Seed,
 ) -> Result<u32, LayoutError> {
     let limit = sizes::SERVICES as u32;
     // Flows of one way of forwarding make no sense to the other: then it is another service.
@@ -265,7 +267,10 @@ fn service_id(
             .ok_or(LayoutError::TooManyServices { limit })?
     };
     let DesiredService { key, idle_ticks, mode, flags, affinity, .. } = *service;
-    new.services.insert(key, Service { key, id, idle_ticks, mode, flags, pad: [0; 6], affinity });
+    let hash_key = key.hash_key(seed);
+    let pad = [0; 6];
+    let service = Service { key, id, idle_ticks, mode, flags, pad, affinity, hash_key };
+    new.services.insert(key, service);
     Ok(id)
 }
 

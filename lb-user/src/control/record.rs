@@ -156,11 +156,13 @@ impl TablesRecord {
         }
         for (id, ServiceRecord { address, direct, client_bits }) in &self.services {
             let key = service_key(*address);
-            // Which of the direct ones does not matter: it is written again.
+            // Which of the direct ones does not matter, nor what else is not known: it is written again.
             let mode = if *direct { mode::DSR } else { mode::NAT };
             let affinity = client_bits.map_or(Affinity::CONNECTION, Affinity::client);
             let (id, pad) = (*id, [0; 6]);
-            let service = Service { key, id, idle_ticks: 0, mode, flags: 0, pad, affinity };
+            let hash_key = Seed::default();
+            let service =
+                Service { key, id, idle_ticks: 0, mode, flags: 0, pad, affinity, hash_key };
             tables.services.insert(key, service);
         }
         for (broker, first_peer) in &self.brokers {

@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use lb_common::{
     backend::backend_flags::FORWARD,
     flow::{Flow, FlowKey},
-    hash::Seed,
     ring::{Ring, SLOTS, slot_of},
     service::{Service, ServiceKey},
 };
@@ -172,25 +171,18 @@ struct Compared {
 /// One side of it.
 struct Side {
     service: Service,
-    seed: Seed,
     ring: Box<Ring>,
 }
 
 impl Side {
     fn of(tables: &Tables, service: &Service) -> Self {
         let spec = tables.rings.get(&service.id);
-        let settings = tables.settings.unwrap_or_default();
-        Self {
-            service: *service,
-            // A ring that was taken over from an earlier controller does not know its seed.
-            seed: Seed(settings.seed0, settings.seed1),
-            ring: spec.map_or_else(ring::empty, RingSpec::ring),
-        }
+        Self { service: *service, ring: spec.map_or_else(ring::empty, RingSpec::ring) }
     }
 
     /// Where a new connection like this one goes.
     fn owner(&self, key: &FlowKey) -> u32 {
-        let slot = slot_of(self.service.flow_hash(self.seed, key.client, key.port));
+        let slot = slot_of(self.service.flow_hash(key.client, key.port));
         self.ring[slot as usize].current()
     }
 }

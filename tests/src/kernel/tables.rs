@@ -53,9 +53,10 @@ impl Kernel {
         for id in 0..NUMBERS {
             backends.set(id, [0; 4], 0)?;
         }
-        let mut by_id: Array<_, [u64; 8]> = self.map(maps::SERVICE_BY_ID)?.try_into()?;
+        let mut by_id: Array<_, [u64; size_of::<Service>() / 8]> =
+            self.map(maps::SERVICE_BY_ID)?.try_into()?;
         for id in 0..NUMBERS {
-            by_id.set(id, [0; 8], 0)?;
+            by_id.set(id, [0; _], 0)?;
         }
         self.empty_limits()?;
         self.reset_counters()?;

@@ -5,6 +5,7 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
+use lb_common::hash::Seed;
 use lb_common::{
     affinity::Affinity,
     backend::backend_flags::{ACCEPT, FORWARD, PRESENT},
@@ -155,6 +156,9 @@ impl Setup {
         world.ingress = if self.one_armed { Net::INTERFACE } else { Net::LOOPBACK };
         world.settings.seed0 = self.seed.0;
         world.settings.seed1 = self.seed.1;
+        for (key, service) in &mut world.services {
+            service.hash_key = key.hash_key(Seed(self.seed.0, self.seed.1));
+        }
         world.settings.first_port = FIRST_PORT;
         world.settings.ports = self.ports;
         world.settings.pending_ticks = self.pending_ticks;

@@ -4,7 +4,6 @@ use std::{vec, vec::Vec};
 
 use lb_common::{
     affinity::Affinity,
-    hash::Seed,
     ring::{Slot, slot_of},
     service::mode,
     verdict::Verdict,
@@ -32,10 +31,9 @@ pub(super) fn all(net: Net) -> Vec<Case> {
 fn world(net: Net, mode: u8, affinity: Affinity) -> World {
     let mut world = net.direct_world(mode);
     world.services.values_mut().for_each(|service| service.affinity = affinity);
-    let seed = Seed(world.settings.seed0, world.settings.seed1);
     let (address, port) = net.client(1);
     for service in world.services.values() {
-        let hash = service.flow_hash(seed, address.into(), port.to_be_bytes());
+        let hash = service.flow_hash(address.into(), port.to_be_bytes());
         world.slots.insert((service.id, slot_of(hash)), Slot::stable(2));
     }
     world

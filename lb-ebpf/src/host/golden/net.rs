@@ -10,6 +10,7 @@ use lb_common::{
     addr::Addr,
     affinity::Affinity,
     backend::{Backend, PeerKey, Source, backend_flags},
+    hash::Seed,
     ring::Slot,
     service::{Service, ServiceKey, mode, service_flags},
     settings::Settings,
@@ -60,6 +61,8 @@ impl Net {
     pub const NAT_PORT: u16 = 15_000;
     /// The client's port.
     pub const CLIENT_PORT: u16 = 40_000;
+    /// Of the fleet.
+    pub const SEED: Seed = Seed(1, 2);
 
     fn host(self, net: u8, host: u8) -> IpAddr {
         match self.0 {
@@ -156,8 +159,8 @@ impl Net {
         let mut world = World {
             ingress: Self::LOOPBACK,
             settings: Settings {
-                seed0: 1,
-                seed1: 2,
+                seed0: Self::SEED.0,
+                seed1: Self::SEED.1,
                 first_port: Self::NAT_PORT,
                 ports: 1,
                 sources_v4: u16::from(v4),
@@ -179,6 +182,7 @@ impl Net {
                     flags: service_flags::RESET_WITHOUT_BACKEND | service_flags::RESET_UNKNOWN_FLOW,
                     pad: [0; 6],
                     affinity: Affinity::CONNECTION,
+                    hash_key: key.hash_key(Self::SEED),
                 },
             )]),
             rings: BTreeMap::from([(Self::SERVICE, Slot::stable(1))]),

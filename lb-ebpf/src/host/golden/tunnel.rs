@@ -9,13 +9,11 @@ use std::{
 
 use lb_common::{
     flow::flow_hash,
-    hash::Seed,
     ring::{
         Slot,
         slot_flags::{LEARN, LOOKUP},
     },
-    service::mode,
-    settings::Settings,
+    service::{ServiceKey, mode},
     tunnel::TunnelSource,
     verdict::Verdict,
 };
@@ -93,10 +91,9 @@ impl Mix {
     /// What a segment from the client looks like on the way to `broker`, before somebody gave it
     /// other Ethernet addresses.
     fn wrapped(self, frame: &Frame, broker: IpAddr) -> Tunnelled {
-        let Settings { seed0, seed1, .. } = self.world(Slot::EMPTY).settings;
         let ((source, port), (vip, vip_port)) = (frame.source, frame.destination);
-        let [port, vip_port] = [port, vip_port].map(u16::to_be_bytes);
-        let hash = flow_hash(Seed(seed0, seed1), source.into(), port, vip.into(), vip_port);
+        let key = ServiceKey::tcp(vip.into(), vip_port.to_be_bytes()).hash_key(Net::SEED);
+        let hash = flow_hash(key, source.into(), port.to_be_bytes());
         let h = hash.to_le_bytes();
         let outer: IpAddr = match self.brokers.0 {
             Family::V4 => [10, 99, h[2], h[3]].into(),

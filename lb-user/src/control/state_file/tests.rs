@@ -32,7 +32,16 @@ fn tables() -> (Tables, Health) {
     tables.next.backend = 9;
     let key = ServiceKey::tcp(Addr::v4([192, 0, 2, 1]), 1883u16.to_be_bytes());
     let affinity = Affinity::client(120);
-    let service = Service { key, id: 4, idle_ticks: 0, mode: 0, flags: 0, pad: [0; 6], affinity };
+    let service = Service {
+        key,
+        id: 4,
+        idle_ticks: 0,
+        mode: 0,
+        flags: 0,
+        pad: [0; 6],
+        affinity,
+        hash_key: Seed::default(),
+    };
     tables.services.insert(key, service);
     let broker = Endpoint { address: Addr::v4([10, 0, 1, 1]), port: 1883 };
     for (id, flags) in [(7, PRESENT | FORWARD), (8, PRESENT)] {

@@ -20,6 +20,7 @@ use lb_common::{
     affinity::Affinity,
     backend::{Backend, PeerKey, Source, backend_flags},
     flow::{Flow, FlowKey, flow_flags},
+    hash::Seed,
     port::{Owner, port_flags},
     ring::{Ring, SLOTS, Slot},
     service::{Service, ServiceKey},
@@ -141,6 +142,7 @@ const SERVICE: Service = Service {
     flags: 0,
     pad: [0; 6],
     affinity: Affinity::CONNECTION,
+    hash_key: Seed(0, 0),
 };
 
 fn ring() -> Box<Ring> {

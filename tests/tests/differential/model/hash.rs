@@ -49,11 +49,25 @@ pub fn flow_hash(
         None => (client.ip(), client.port()),
         Some(bits) => (prefix(client.ip(), bits), 0),
     };
-    let ports = u64::from(port) << 16 | u64::from(vip.port());
-    let mut bytes = mapped(address).octets().to_vec();
-    bytes.extend(mapped(vip.ip()).octets());
-    bytes.extend(ports.to_le_bytes());
-    siphash13(seed, &bytes)
+    let mut bytes = match address {
+        IpAddr::V4(v4) => v4.octets().to_vec(),
+        IpAddr::V6(v6) => v6.octets().to_vec(),
+    };
+    bytes.extend(port.to_be_bytes());
+    siphash13(service_key(seed, vip), &bytes)
+}
+
+/// The key of a service: two hashes of its address and port, which a number tells apart.
+fn service_key(seed: (u64, u64), vip: SocketAddr) -> (u64, u64) {
+    const TCP: u16 = 6;
+    let half = |number: u32| {
+        let mut bytes = mapped(vip.ip()).octets().to_vec();
+        bytes.extend(vip.port().to_be_bytes());
+        bytes.extend(TCP.to_le_bytes());
+        bytes.extend(number.to_le_bytes());
+        siphash13(seed, &bytes)
+    };
+    (half(0), half(1))
 }
 
 /// An address in 16 octets, as in a socket that takes both families.

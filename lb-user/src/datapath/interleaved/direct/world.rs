@@ -12,8 +12,7 @@ use lb_common::{
     addr::Addr,
     backend::{Backend, PeerKey, Source},
     counters::BackendCounters,
-    flow::{Flow, FlowKey, flow_hash},
-    hash::Seed,
+    flow::{Flow, FlowKey},
     port::Port,
     ring::{Slot, slot_of},
     service::{Service, ServiceKey, mode},
@@ -109,9 +108,7 @@ impl Shared {
 
     /// The slot of a flow.
     pub(super) fn slot_number(&self, key: &FlowKey) -> u32 {
-        let seed = Seed(self.settings.seed0, self.settings.seed1);
-        let Service { key: service, .. } = &self.service;
-        slot_of(flow_hash(seed, key.client, key.port, service.vip, service.port)) % SLOTS as u32
+        slot_of(self.service.flow_hash(key.client, key.port)) % SLOTS as u32
     }
 
     pub(super) fn time(&self) -> u32 {

@@ -14,7 +14,6 @@ use lb_common::{
     admission::{ListKey, Listed},
     counters::BackendCounters,
     flow::{Flow, FlowKey},
-    hash::Seed,
     ring::{Ring, slot_of},
     verdict::{Action, Verdict},
 };
@@ -118,10 +117,9 @@ impl Plane {
     /// What the tables say of the flow of a segment.
     pub(super) fn place(&self, frame: &Frame) -> String {
         let tables = &self.xdp().tables;
-        let Ok(Some(settings)) = tables.settings.get(&0) else { return String::new() };
         let Ok(Some(service)) = tables.service_by_id.get(&0) else { return String::new() };
         let (client, port) = (frame.source.0.into(), frame.source.1.to_be_bytes());
-        let hash = service.flow_hash(Seed(settings.seed0, settings.seed1), client, port);
+        let hash = service.flow_hash(client, port);
         let slot = slot_of(hash);
         let key = FlowKey::new(client, port, service.id);
         let ring = self.xdp().ring(service.id).unwrap().unwrap();
