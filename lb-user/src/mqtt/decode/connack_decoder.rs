@@ -59,6 +59,12 @@ impl ConnackDecoder {
         Self { version, max_packet_bytes: max_packet_bytes as usize, bytes: Vec::new() }
     }
 
+    /// Bytes of memory taken for what has arrived: at most twice as many.
+    #[must_use]
+    pub const fn capacity_bytes(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     /// Takes the bytes that have arrived, any number of them. Answers with the packet once it is
     /// whole, together with what arrived behind it; the decoder is then empty.
     pub fn feed(&mut self, bytes: &[u8]) -> Result<Option<Answer>, AnswerError> {
