@@ -3,7 +3,7 @@
 //!
 //! libFuzzer calls it (`fuzz/`), and a test that spoils the vectors by chance.
 
-use super::vectors::notation;
+use super::vectors;
 use super::{
     Answer, AnswerError, AnswerPacket, ConnackDecoder, Connect, ConnectDecoder, Refusal, Rewrite,
 };
@@ -33,15 +33,14 @@ pub fn run(input: &[u8]) {
 /// The vectors as inputs of [`run`].
 #[must_use]
 pub fn corpus() -> Vec<Vec<u8>> {
-    let connect = notation::parse(include_str!("vectors/connect.txt"));
-    let connack = notation::parse(include_str!("vectors/connack.txt"));
     let decoder = |expected: &str| match expected.split(' ').nth(1) {
         Some("3.1") => 1,
         Some("3.1.1") => 2,
         _ => 3,
     };
-    let connect = connect.into_iter().map(|vector| [&[0, 1], vector.bytes.as_slice()].concat());
-    let connack = connack
+    let connect =
+        vectors::connect().into_iter().map(|vector| [&[0, 1], vector.bytes.as_slice()].concat());
+    let connack = vectors::connack()
         .into_iter()
         .map(|vector| [&[decoder(&vector.expected), 1], vector.bytes.as_slice()].concat());
     connect.chain(connack).collect()
