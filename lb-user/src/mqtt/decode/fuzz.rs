@@ -154,7 +154,10 @@ fn feed_connack<'a>(
         arrived += piece.len();
         match decoder.feed(piece) {
             Ok(None) => assert!(decoder.capacity_bytes() <= 2 * arrived + SLACK_BYTES),
-            done => return done,
+            done => {
+                assert_eq!(decoder.capacity_bytes(), 0);
+                return done;
+            }
         }
     }
     Ok(None)

@@ -112,3 +112,13 @@ fn other_codecs_agree_but_where_it_is_said_why_not() {
         }
     }
 }
+
+#[test]
+fn an_error_is_repeated_and_keeps_nothing() {
+    let mut decoder = ConnackDecoder::new(Version::V311, MAX_PACKET_BYTES);
+    for _ in 0..3 {
+        let error = decoder.feed(b"HTTP/1.1 400 Bad Request").unwrap_err();
+        assert_eq!(error, AnswerError::Unexpected { packet_type: 4, flags: 8 });
+        assert_eq!(decoder.capacity_bytes(), 0);
+    }
+}
