@@ -3,7 +3,7 @@
 //!
 //! libFuzzer calls it (`fuzz/`), and a test that spoils the vectors by chance.
 
-use super::vectors;
+use super::vectors::{self, notation::Vector};
 use super::{
     Answer, AnswerError, AnswerPacket, ConnackDecoder, Connect, ConnectDecoder, Refusal, Rewrite,
 };
@@ -30,19 +30,21 @@ pub fn run(input: &[u8]) {
     }
 }
 
-/// The vectors as inputs of [`run`].
+/// The vectors as inputs of [`run`], with their names.
 #[must_use]
-pub fn corpus() -> Vec<Vec<u8>> {
+pub fn corpus() -> Vec<(String, Vec<u8>)> {
+    let input =
+        |vector: Vector, decoder| (vector.name, [&[decoder, 1], vector.bytes.as_slice()].concat());
     let decoder = |expected: &str| match expected.split(' ').nth(1) {
         Some("3.1") => 1,
         Some("3.1.1") => 2,
         _ => 3,
     };
-    let connect =
-        vectors::connect().into_iter().map(|vector| [&[0, 1], vector.bytes.as_slice()].concat());
-    let connack = vectors::connack()
-        .into_iter()
-        .map(|vector| [&[decoder(&vector.expected), 1], vector.bytes.as_slice()].concat());
+    let connect = vectors::connect().into_iter().map(|vector| input(vector, 0));
+    let connack = vectors::connack().into_iter().map(|vector| {
+        let decoder = decoder(&vector.expected);
+        input(vector, decoder)
+    });
     connect.chain(connack).collect()
 }
 
@@ -186,21 +188,23 @@ mod tests {
     #[test]
     fn what_must_hold_holds_for_the_vectors() {
         let corpus = corpus();
-        for input in &corpus {
+        for (name, input) in &corpus {
+            println!("{name}");
             run(input);
         }
         // For a fuzzer to begin with.
         if let Some(directory) = env::var_os("MQLB_FUZZ_CORPUS") {
             fs::create_dir_all(&directory).unwrap();
-            for (number, input) in corpus.iter().enumerate() {
+            for (number, (_, input)) in corpus.iter().enumerate() {
                 fs::write(Path::new(&directory).join(format!("vector-{number}")), input).unwrap();
             }
         }
     }
 
     /// The vectors but for the long ones, which are long and nothing else.
-    static SHORT: LazyLock<Vec<Vec<u8>>> =
-        LazyLock::new(|| corpus().into_iter().filter(|input| input.len() < 512).collect());
+    static SHORT: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
+        corpus().into_iter().map(|(_, input)| input).filter(|input| input.len() < 512).collect()
+    });
 
     fn cases() -> u32 {
         env::var("MQLB_FUZZ_INPUTS").ok().and_then(|text| text.parse().ok()).unwrap_or(20_000)

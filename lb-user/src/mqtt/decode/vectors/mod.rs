@@ -6,7 +6,7 @@ mod connack;
 mod connect;
 #[cfg(test)]
 mod judge;
-mod notation;
+pub(super) mod notation;
 
 use notation::{Vector, parse};
 

@@ -22,6 +22,7 @@ pub struct Vector {
     pub others: Vec<(String, String)>,
 }
 
+#[cfg(test)]
 impl Vector {
     /// What the software of that name makes of it where that is something else.
     #[must_use]
