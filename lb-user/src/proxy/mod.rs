@@ -2,3 +2,4 @@
 //! CONNECT.
 
 pub mod choose;
+pub mod proxy_protocol;
