@@ -2,4 +2,5 @@
 //! CONNECT.
 
 pub mod choose;
+pub mod pacing;
 pub mod proxy_protocol;

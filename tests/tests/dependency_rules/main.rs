@@ -15,7 +15,7 @@ use sources::{Crate, Names, is_below};
 const STANDARD: [&str; 3] = ["core", "alloc", "std"];
 
 /// The parts of the controller that decide, and do nothing else.
-const PURE: [&str; 16] = [
+const PURE: [&str; 17] = [
     "config",
     "control::datapath",
     "control::desired",
@@ -30,6 +30,7 @@ const PURE: [&str; 16] = [
     "mqtt",
     "pcapng",
     "proxy::choose",
+    "proxy::pacing",
     "proxy::proxy_protocol",
     "ring",
 ];
