@@ -4,3 +4,4 @@
 pub mod choose;
 pub mod pacing;
 pub mod proxy_protocol;
+pub mod sticky;
