@@ -4,4 +4,5 @@
 pub mod choose;
 pub mod pacing;
 pub mod proxy_protocol;
+pub mod rebalance;
 pub mod sticky;

@@ -15,7 +15,7 @@ use sources::{Crate, Names, is_below};
 const STANDARD: [&str; 3] = ["core", "alloc", "std"];
 
 /// The parts of the controller that decide, and do nothing else.
-const PURE: [&str; 18] = [
+const PURE: [&str; 19] = [
     "config",
     "control::datapath",
     "control::desired",
@@ -32,6 +32,7 @@ const PURE: [&str; 18] = [
     "proxy::choose",
     "proxy::pacing",
     "proxy::proxy_protocol",
+    "proxy::rebalance",
     "proxy::sticky",
     "ring",
 ];
