@@ -6,3 +6,4 @@ pub mod pacing;
 pub mod proxy_protocol;
 pub mod rebalance;
 pub mod sticky;
+pub mod tls;

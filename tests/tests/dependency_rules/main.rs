@@ -15,7 +15,7 @@ use sources::{Crate, Names, is_below};
 const STANDARD: [&str; 3] = ["core", "alloc", "std"];
 
 /// The parts of the controller that decide, and do nothing else.
-const PURE: [&str; 19] = [
+const PURE: [&str; 20] = [
     "config",
     "control::datapath",
     "control::desired",
@@ -34,6 +34,7 @@ const PURE: [&str; 19] = [
     "proxy::proxy_protocol",
     "proxy::rebalance",
     "proxy::sticky",
+    "proxy::tls::hello",
     "ring",
 ];
 

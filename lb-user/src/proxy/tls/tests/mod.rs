@@ -1,0 +1,5 @@
+mod brokers;
+mod clients;
+mod hellos;
+mod pki;
+mod servers;
