@@ -6,13 +6,12 @@ use lb_common::{
     backend::backend_flags::{ACCEPT, FORWARD},
     flow::{Flow, FlowKey},
     ring::{NO_BACKEND, Slot, slot_flags::LOOKUP, slot_of},
-    service::mode::is_direct,
 };
 
 use super::{
     admission,
     controller::Controller,
-    desired::{Endpoint, service_key},
+    desired::{Endpoint, is_direct, service_key},
     error::ChangeError,
     report::{Explanation, LimitsReport},
 };

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use lb_common::{
     hash::Seed,
-    service::{Service, mode::is_direct},
+    service::Service,
     settings::Settings,
     ticks,
 };
@@ -13,7 +13,7 @@ use lb_common::{
 use super::{
     controller::Controller,
     datapath::{Datapath, DatapathError},
-    desired::{Desired, DesiredService},
+    desired::{Desired, DesiredService, is_direct},
     tables::{RingSpec, Tables},
 };
 use crate::{
