@@ -87,6 +87,9 @@ pub const EJECTION: Ejection = Ejection {
 pub const MQTT: MqttSettings = MqttSettings {
     policy: Policy::RoundRobin,
     hash_key: HashKey::ClientId,
+    hash_capture: None,
+    bounded_load: None,
+    fill_connections: None,
     max_connect_bytes: 256 << 10,
     connect_memory_bytes: 64 << 20,
     connect_within: seconds(10),

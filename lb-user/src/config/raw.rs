@@ -88,6 +88,9 @@ mapping! {
     Mqtt {
         policy: Text,
         hash_key: Text,
+        hash_capture: Text,
+        bounded_load: Text,
+        fill_connections: Text,
         max_connect: Text,
         connect_memory: Text,
         connect_within: Text,

@@ -35,6 +35,10 @@ impl Controller {
                 .because("an IPv4 client cannot reach an IPv6 VIP, nor the other way round".into());
             return Ok(answer);
         }
+        if configured.mode.is_proxied() {
+            self.explain_proxied(&mut answer, configured);
+            return Ok(answer);
+        }
         let key = FlowKey::new(client.ip().into(), client.port().to_be_bytes(), entry.id);
         let denied = self.explain_admission(&mut answer, configured, entry.id);
         let Some(spec) = tables.rings.get(&entry.id) else { return Ok(answer) };
@@ -96,7 +100,7 @@ impl Controller {
             ));
         }
         if let Some(most) = connections {
-            let counters = self.applied.datapath().backend_counters(&[id])?;
+            let counters = self.backend_counters(&[id])?;
             let open = counters.first().map_or(0, |c| self.counts.traffic(id, c).open);
             let full = if open < u64::from(most) { "" } else { ": a new one is refused" };
             answer.because(format!("it has {open} connections of {most} that it may have{full}"));
@@ -235,7 +239,7 @@ impl Explanation {
         }
     }
 
-    fn because(&mut self, sentence: String) {
+    pub(super) fn because(&mut self, sentence: String) {
         self.why.push(sentence);
     }
 }

@@ -3,12 +3,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use lb_common::{
-    hash::Seed,
-    service::Service,
-    settings::Settings,
-    ticks,
-};
+use lb_common::{hash::Seed, service::Service, settings::Settings, ticks};
 
 use super::{
     controller::Controller,

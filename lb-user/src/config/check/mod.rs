@@ -48,8 +48,7 @@ fn config(root: &At, raw: raw::Config) -> Checked<Config> {
     let services = raw.services.unwrap_or_default();
     let vips = vips(&services);
     let proxied_only = !services.is_empty() && services.iter().all(is_proxied);
-    let interfaces =
-        settings::interfaces(&root.key("interfaces"), raw.interfaces, !proxied_only);
+    let interfaces = settings::interfaces(&root.key("interfaces"), raw.interfaces, !proxied_only);
     let nat = nat::nat(&root.key("nat"), raw.nat.unwrap_or_default(), &services);
     let seed = root.optional("seed", raw.seed.as_ref(), settings::seed);
     let limits = settings::limits(&root.key("limits"), &raw.limits.unwrap_or_default());

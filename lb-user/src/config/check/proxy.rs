@@ -1,13 +1,20 @@
 //! The mode `mqtt`: its settings, and which others have no meaning in it.
 
-use super::report::{At, Checked};
-use crate::config::{
-    defaults,
-    fault::Fault,
-    model::{HashKey, Mode, MqttSettings, Policy},
-    raw, value,
-};
 use std::time::Duration;
+
+use super::report::{At, Checked};
+use crate::{
+    config::{
+        defaults,
+        fault::Fault,
+        model::{HashKey, Mode, MqttSettings, Policy},
+        raw, value,
+    },
+    proxy::choose::{
+        LoadBound,
+        key::{Field, KeyRule},
+    },
+};
 
 /// Waiting shorter than this is a mistake, not a wish.
 const SHORTEST: Duration = Duration::from_millis(10);
@@ -16,7 +23,11 @@ const SHORTEST: Duration = Duration::from_millis(10);
 const SECOND: Duration = Duration::from_secs(1);
 
 /// `None` in every other mode.
-pub fn proxy(at: &At, raw: Option<raw::Mqtt>, mode: Checked<Mode>) -> Checked<Option<MqttSettings>> {
+pub fn proxy(
+    at: &At,
+    raw: Option<raw::Mqtt>,
+    mode: Checked<Mode>,
+) -> Checked<Option<MqttSettings>> {
     if mode?.is_proxied() {
         return settings(at, &raw.unwrap_or_default()).map(Some);
     }
@@ -52,34 +63,8 @@ pub fn without_meaning(at: &At, raw: &raw::Service) {
 
 fn settings(at: &At, raw: &raw::Mqtt) -> Checked<MqttSettings> {
     let default = defaults::MQTT;
-    let policies = [("round_robin", Policy::RoundRobin), ("hash", Policy::Hash)];
-    let policy = at.defaulted("policy", raw.policy.as_ref(), default.policy, |text| {
-        value::choice(text, &policies)
-    });
-    let keys = [("client_id", HashKey::ClientId), ("username", HashKey::Username)];
-    let hash_key = at.defaulted("hash_key", raw.hash_key.as_ref(), default.hash_key, |text| {
-        if policy.is_ok_and(|policy| policy != Policy::Hash) {
-            let problem = "only the policy hash has a key";
-            return Err(Fault::new(problem, "remove it, or write `policy: hash`"));
-        }
-        value::choice(text, &keys)
-    });
-    let size = |key, text: Option<&raw::Text>, default, least, most| {
-        let hint = format!("choose how many bytes, {least} to {most}");
-        at.defaulted(key, text, default, |text| value::number(text, least..=most, &hint))
-    };
-    let max_connect =
-        size("max_connect", raw.max_connect.as_ref(), default.max_connect_bytes, 1024, 1 << 28);
-    let memory = raw.connect_memory.as_ref();
-    let memory = size("connect_memory", memory, default.connect_memory_bytes, 1 << 16, u32::MAX);
-    if let (Ok(max), Ok(all)) = (max_connect, memory)
-        && max > all
-    {
-        at.key("max_connect").reject(Fault::new(
-            format!("{max} bytes do not fit into connect_memory, {all} bytes for all of them"),
-            "choose less, or raise `connect_memory`",
-        ));
-    }
+    let choosing = choosing(at, raw);
+    let sizes = sizes(at, raw);
     let count = |key, text: Option<&raw::Text>, default, most| {
         let hint = format!("choose 1 to {most}");
         at.defaulted(key, text, default, |text| value::number(text, 1..=most, &hint))
@@ -103,11 +88,10 @@ fn settings(at: &At, raw: &raw::Mqtt) -> Checked<MqttSettings> {
     let takeover =
         at.defaulted("takeover", raw.takeover.as_ref(), default.takeover, value::boolean);
     let log = at.optional("connection_log", raw.connection_log.as_ref(), value::absolute_path);
+    let (max_connect_bytes, connect_memory_bytes) = sizes?;
     Ok(MqttSettings {
-        policy: policy?,
-        hash_key: hash_key?,
-        max_connect_bytes: max_connect?,
-        connect_memory_bytes: memory?,
+        max_connect_bytes,
+        connect_memory_bytes,
         connect_within: connect_within?,
         max_waiting: max_waiting?,
         broker_connect_within: broker?,
@@ -117,5 +101,99 @@ fn settings(at: &At, raw: &raw::Mqtt) -> Checked<MqttSettings> {
         tcp_user_timeout: user_timeout?,
         takeover: takeover?,
         connection_log: log?,
+        ..choosing?
     })
+}
+
+/// The settings of the choice; the others are defaults.
+fn choosing(at: &At, raw: &raw::Mqtt) -> Checked<MqttSettings> {
+    let default = defaults::MQTT;
+    let policies = [
+        ("round_robin", Policy::RoundRobin),
+        ("random_of_two", Policy::RandomOfTwo),
+        ("least_connections", Policy::LeastConnections),
+        ("source", Policy::Source),
+        ("hash", Policy::Hash),
+        ("fill_first", Policy::FillFirst),
+    ];
+    let policy = at.defaulted("policy", raw.policy.as_ref(), default.policy, |text| {
+        value::choice(text, &policies)
+    });
+    let only = |needed: &[Policy], names: &str| match policy {
+        Ok(policy) if !needed.contains(&policy) => Err(Fault::new(
+            format!("this setting is for `policy: {names}`"),
+            "remove it, or choose that policy",
+        )),
+        _ => Ok(()),
+    };
+    let keys = [("client_id", HashKey::ClientId), ("username", HashKey::Username)];
+    let hash_key = at.defaulted("hash_key", raw.hash_key.as_ref(), default.hash_key, |text| {
+        only(&[Policy::Hash], "hash")?;
+        value::choice(text, &keys)
+    });
+    let capture = at.optional("hash_capture", raw.hash_capture.as_ref(), |text| {
+        only(&[Policy::Hash], "hash")?;
+        expression(text)
+    });
+    let bounded = at.optional("bounded_load", raw.bounded_load.as_ref(), |text| {
+        only(&[Policy::Hash, Policy::Source], "hash or source")?;
+        factor(text)
+    });
+    let hint = "choose how many connections a backend gets before the next one gets any";
+    let fill = at.optional("fill_connections", raw.fill_connections.as_ref(), |text| {
+        only(&[Policy::FillFirst], "fill_first")?;
+        value::number(text, 1..=100_000_000, hint)
+    });
+    if policy == Ok(Policy::FillFirst) && fill == Ok(None) {
+        at.key("fill_connections").reject(Fault::new("missing", hint));
+    }
+    Ok(MqttSettings {
+        policy: policy?,
+        hash_key: hash_key?,
+        hash_capture: capture?,
+        bounded_load: bounded?,
+        fill_connections: fill?,
+        ..default
+    })
+}
+
+fn expression(text: &str) -> Result<String, Fault> {
+    match KeyRule::capture(Field::ClientId, text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => Err(Fault::new(
+            format!("{text:?} is no regular expression, or too large a one"),
+            "write one as in \"^([^/]+)/\": its first group is what is hashed",
+        )),
+    }
+}
+
+fn factor(text: &str) -> Result<f64, Fault> {
+    let factor = text.parse().ok().filter(|factor| LoadBound::new(*factor).is_some());
+    factor.ok_or_else(|| {
+        Fault::new(
+            format!("{text:?} is not a number from 1 to 1000"),
+            "write how many times its share a backend may have, as in 1.25",
+        )
+    })
+}
+
+/// The longest CONNECT, and what all of them may hold.
+fn sizes(at: &At, raw: &raw::Mqtt) -> Checked<(u32, u32)> {
+    let default = defaults::MQTT;
+    let size = |key, text: Option<&raw::Text>, default, least, most| {
+        let hint = format!("choose how many bytes, {least} to {most}");
+        at.defaulted(key, text, default, |text| value::number(text, least..=most, &hint))
+    };
+    let longest =
+        size("max_connect", raw.max_connect.as_ref(), default.max_connect_bytes, 1024, 1 << 28);
+    let all = raw.connect_memory.as_ref();
+    let all = size("connect_memory", all, default.connect_memory_bytes, 1 << 16, u32::MAX);
+    let (longest, all) = (longest?, all?);
+    if longest > all {
+        at.key("max_connect").reject(Fault::new(
+            format!("{longest} bytes do not fit into connect_memory, {all} bytes for all of them"),
+            "choose less, or raise `connect_memory`",
+        ));
+    }
+    Ok((longest, all))
 }

@@ -13,6 +13,14 @@ pub struct MqttSettings {
     pub policy: Policy,
     /// What the policy `hash` is about.
     pub hash_key: HashKey,
+    /// A regular expression; what its first group captures of the key is hashed, or the whole match
+    /// if it has none.
+    pub hash_capture: Option<String>,
+    /// A backend is passed over that would have more than so many times its share of the
+    /// connections, with the policies `hash` and `source`; `None` lets it have any number.
+    pub bounded_load: Option<f64>,
+    /// Connections with which a backend is full; the policy `fill_first` always has it.
+    pub fill_connections: Option<u32>,
     /// The longest CONNECT that is taken, in bytes, its fixed header included.
     pub max_connect_bytes: u32,
     /// The most bytes that all CONNECTs hold that have arrived in part, beyond a few each.
@@ -48,8 +56,16 @@ pub struct MqttSettings {
 pub enum Policy {
     /// One after the other, as often as their weights say.
     RoundRobin,
+    /// Of two drawn by weight, the one with fewer connections for its weight.
+    RandomOfTwo,
+    /// The one with the fewest connections for its weight.
+    LeastConnections,
+    /// Always the same for one address of a client, as long as the backends stay the same.
+    Source,
     /// Always the same for one key, as long as the backends stay the same.
     Hash,
+    /// The first one that is not full, in the order of the configuration.
+    FillFirst,
 }
 
 /// What is hashed.

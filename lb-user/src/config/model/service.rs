@@ -8,9 +8,7 @@ use std::{
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::{
-    Ejection, HealthCheck, LoadLimits, MqttSettings, Name, Sources, SynRates, duration,
-};
+use super::{Ejection, HealthCheck, LoadLimits, MqttSettings, Name, Sources, SynRates, duration};
 
 /// One VIP address and TCP port, with its policy and its backends.
 #[derive(Clone, Debug, PartialEq, Serialize)]
