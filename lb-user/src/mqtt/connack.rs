@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn what_the_broker_decides_for_the_client_is_read() {
-        let body = b"\0\0\x18\x13\0\x3c\x11\0\0\x0e\x10\x12\0\x04auto\x1c\0\x05other";
+        let body = b"\0\0\x17\x13\0\x3c\x11\0\0\x0e\x10\x12\0\x04auto\x1c\0\x05other";
         let read = decode(Version::V5, body).properties;
         assert_eq!((read.server_keep_alive_s, read.session_expiry_s), (Some(60), Some(3600)));
         assert_eq!(read.assigned_client_id.as_deref(), Some("auto"));

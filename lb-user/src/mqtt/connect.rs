@@ -92,6 +92,9 @@ mod tests {
         // Section 3.1 of MQTT 3.1.1, put together by hand.
         let expected = b"\x10\x0e\x00\x04MQTT\x04\x02\x00\x1e\x00\x02me";
         assert_eq!(PLAIN.encode().unwrap(), expected);
+        // MQTT 3.1 has another name.
+        let expected = b"\x10\x10\x00\x06MQIsdp\x03\x02\x00\x1e\x00\x02me";
+        assert_eq!(Connect { version: Version::V31, ..PLAIN }.encode().unwrap(), expected);
         // MQTT 5.0 adds the level and an empty list of properties.
         let expected = b"\x10\x0f\x00\x04MQTT\x05\x02\x00\x1e\x00\x00\x02me";
         assert_eq!(Connect { version: Version::V5, ..PLAIN }.encode().unwrap(), expected);
@@ -143,9 +146,10 @@ mod tests {
                         prop_assert!(read.clean_start() && !read.will_flag());
                     }};
                 }
-                match version {
-                    Version::V311 => judge!(v3_1_1::Connect::parse(body)),
-                    Version::V5 => judge!(v5_0::Connect::parse(body)),
+                if version == Version::V5 {
+                    judge!(v5_0::Connect::parse(body));
+                } else {
+                    judge!(v3_1_1::Connect::parse(body));
                 }
             }
         }

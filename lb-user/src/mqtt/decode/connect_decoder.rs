@@ -38,6 +38,12 @@ impl ConnectDecoder {
         self.bytes.is_empty()
     }
 
+    /// Bytes of memory taken for what has arrived: at most twice as many.
+    #[must_use]
+    pub const fn capacity_bytes(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     /// Takes the bytes that have arrived, any number of them. Answers with the CONNECT once it is
     /// whole, together with what arrived behind it; the decoder is then empty.
     ///

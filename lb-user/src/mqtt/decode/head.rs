@@ -72,6 +72,9 @@ impl ConnectFlags {
 }
 
 const CONNECT: u8 = 1;
+/// The first byte of every TLS connection, also a CONNECT with reserved flags; what follows can be
+/// none, as the next byte would be a Remaining Length of 3.
+const TLS_HANDSHAKE: u8 = 0x16;
 /// The high bit of the level, with which some brokers mark themselves when they connect as bridges;
 /// they try again without when they are told that the level is unacceptable.
 const BRIDGE: u8 = 0x80;
@@ -81,6 +84,9 @@ impl Head {
     /// incomplete.
     pub(super) fn read(bytes: &[u8], max_packet_bytes: usize) -> Result<Option<Self>, Refusal> {
         let Some(first) = bytes.first() else { return Ok(None) };
+        if *first == TLS_HANDSHAKE {
+            return Err(Malformed::Tls.unheard());
+        }
         if first >> 4 != CONNECT {
             return Err(Malformed::NotConnect.unheard());
         }

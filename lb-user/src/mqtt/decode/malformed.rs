@@ -11,6 +11,8 @@ use crate::mqtt::{Connack, Version};
 pub enum Malformed {
     #[error("the first packet is no CONNECT")]
     NotConnect,
+    #[error("a TLS handshake, which is not spoken here")]
+    Tls,
     #[error("a Remaining Length of more than four bytes")]
     RemainingLength,
     #[error("the protocol's name is neither MQTT nor MQIsdp")]
@@ -61,8 +63,9 @@ pub enum Malformed {
 
 impl Malformed {
     /// All of them, each once.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::NotConnect,
+        Self::Tls,
         Self::RemainingLength,
         Self::ProtocolName,
         Self::ProtocolLevel,
@@ -93,6 +96,7 @@ impl Malformed {
     pub const fn name(self) -> &'static str {
         match self {
             Self::NotConnect => "not_connect",
+            Self::Tls => "tls",
             Self::RemainingLength => "remaining_length",
             Self::ProtocolName => "protocol_name",
             Self::ProtocolLevel => "protocol_level",

@@ -19,8 +19,12 @@ mod connect_decoder;
 mod head;
 mod malformed;
 mod payload;
+mod rewrite;
+#[cfg(test)]
+mod vectors;
 
 pub use connack_decoder::{Answer, AnswerError, AnswerPacket, ConnackDecoder};
 pub use connect::Connect;
 pub use connect_decoder::ConnectDecoder;
 pub use malformed::{Malformed, Refusal};
+pub use rewrite::{Rewrite, RewriteError};
