@@ -14,14 +14,18 @@ mod half;
 mod listener;
 mod log;
 mod offer;
+pub mod pacing;
 mod policy;
 mod proxies;
+pub mod proxy_protocol;
+pub mod rebalance;
 mod registry;
 mod relay;
 mod service;
 mod session;
 mod socket;
 pub mod spec;
+pub mod sticky;
 mod takeover;
 mod waiting;
 

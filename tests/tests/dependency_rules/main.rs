@@ -15,7 +15,7 @@ use sources::{Crate, Names, is_below};
 const STANDARD: [&str; 3] = ["core", "alloc", "std"];
 
 /// The parts of the controller that decide, and do nothing else.
-const PURE: [&str; 15] = [
+const PURE: [&str; 19] = [
     "config",
     "control::datapath",
     "control::desired",
@@ -30,6 +30,10 @@ const PURE: [&str; 15] = [
     "mqtt",
     "pcapng",
     "proxy::choose",
+    "proxy::pacing",
+    "proxy::proxy_protocol",
+    "proxy::rebalance",
+    "proxy::sticky",
     "ring",
 ];
 
