@@ -1,6 +1,6 @@
 //! The life of `mqlb run` once the data plane forwards: answers requests, obeys signals.
 
-use std::{io, path::PathBuf};
+use std::{io, path::PathBuf, sync::Arc};
 
 use sd_notify::NotifyState;
 use tokio::{
@@ -18,6 +18,7 @@ use crate::{
         controller::Controller,
     },
     health::checker::HealthEvent,
+    proxy::Proxies,
 };
 
 /// Where requests come in.
@@ -55,6 +56,7 @@ impl Doors {
 pub(super) async fn until_told(
     controller: Controller,
     news: mpsc::Receiver<HealthEvent>,
+    proxies: Arc<Proxies>,
     doors: Doors,
 ) -> Outcome {
     let scarce = |error: io::Error| Failure::failed(&error, "this machine is short of resources");
@@ -86,6 +88,7 @@ pub(super) async fn until_told(
     drop(socket);
     // What was asked for before is done when this is: only its end can make it fail.
     let _ = handle.with(|_| ()).await;
+    proxies.stop().await;
     tracing::info!("ended; the data plane goes on forwarding, `mqlb detach` ends that, too");
     Ok(())
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::model::{
-    Affinity, AllDown, Ejection, Guard, Limits, LogFormat, LogLevel, LogSettings, Mode,
-    MqttVersion, PortRange, Refusal, StatusRange, Timeouts, Weight, XdpMode,
+    Affinity, AllDown, Ejection, Guard, HashKey, Limits, LogFormat, LogLevel, LogSettings, Mode,
+    MqttSettings, MqttVersion, Policy, PortRange, Refusal, StatusRange, Timeouts, Weight, XdpMode,
 };
 
 const fn seconds(seconds: u64) -> Duration {
@@ -81,6 +81,26 @@ pub const EJECTION: Ejection = Ejection {
     eject_for: seconds(30),
     max_eject_for: seconds(300),
     max_ejected_percent: 50,
+};
+
+/// `services[].mqtt`, in the mode `mqtt`
+pub const MQTT: MqttSettings = MqttSettings {
+    policy: Policy::RoundRobin,
+    hash_key: HashKey::ClientId,
+    hash_capture: None,
+    bounded_load: None,
+    fill_connections: None,
+    max_connect_bytes: 256 << 10,
+    connect_memory_bytes: 64 << 20,
+    connect_within: seconds(10),
+    max_waiting: 10_000,
+    broker_connect_within: seconds(3),
+    connack_within: seconds(10),
+    attempts: 3,
+    tcp_keepalive: seconds(60),
+    tcp_user_timeout: seconds(60),
+    takeover: false,
+    connection_log: None,
 };
 
 /// `services[].backends[].weight`

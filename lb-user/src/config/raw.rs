@@ -68,6 +68,7 @@ mapping! {
         rebase_after: Text,
         health: Health,
         ejection: Ejection,
+        mqtt: Mqtt,
         backends: Vec<Backend>,
     }
 }
@@ -80,6 +81,27 @@ mapping! {
         eject_for: Text,
         max_eject_for: Text,
         max_ejected: Text,
+    }
+}
+
+mapping! {
+    Mqtt {
+        policy: Text,
+        hash_key: Text,
+        hash_capture: Text,
+        bounded_load: Text,
+        fill_connections: Text,
+        max_connect: Text,
+        connect_memory: Text,
+        connect_within: Text,
+        max_waiting: Text,
+        broker_connect_within: Text,
+        connack_within: Text,
+        attempts: Text,
+        tcp_keepalive: Text,
+        tcp_user_timeout: Text,
+        takeover: Text,
+        connection_log: Text,
     }
 }
 

@@ -25,8 +25,10 @@ pub mod layout;
 pub mod members;
 #[cfg(test)]
 pub mod memory;
+mod no_data_plane;
 pub mod overlay;
 pub mod plan;
+mod proxied;
 pub mod record;
 pub mod report;
 pub mod ring_diff;
@@ -38,3 +40,5 @@ pub mod tables;
 pub mod trace;
 pub mod transitions;
 pub mod warming;
+
+pub use no_data_plane::NoDataPlane;

@@ -56,6 +56,7 @@ impl Rig {
             datapath: Box::new(Arc::clone(&tables)),
             origin: Origin::Fresh,
             checker: Arc::new(Checker::new(events)),
+            proxies: Arc::default(),
             host: "lb".into(),
             clock: || 1000,
         });

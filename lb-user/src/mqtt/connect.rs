@@ -2,6 +2,7 @@
 
 use thiserror::Error;
 
+use super::field::append;
 use super::{Version, variable_byte_integer};
 
 /// What a CONNECT says; Clean Session (Clean Start) is always set and there is no Will.
@@ -12,7 +13,7 @@ pub struct Connect<'a> {
     /// The Keep Alive, in seconds.
     pub keep_alive_s: u16,
     pub username: Option<&'a str>,
-    /// With MQTT 3.1.1 only beside a user name.
+    /// With MQTT 3.1 and 3.1.1 only beside a user name.
     pub password: Option<&'a [u8]>,
 }
 
@@ -25,7 +26,7 @@ pub enum EncodeError {
     Username,
     #[error("the password is longer than 65535 bytes")]
     Password,
-    #[error("MQTT 3.1.1 allows no password without a user name")]
+    #[error("MQTT before 5.0 allows no password without a user name")]
     PasswordAlone,
 }
 
@@ -34,28 +35,28 @@ const USERNAME_FLAG: u8 = 1 << 7;
 const CLEAN_FLAG: u8 = 1 << 1;
 
 impl Connect<'_> {
-    /// The packet's bytes (section 3.1 of either version).
+    /// The packet's bytes (section 3.1 of each version).
     pub fn encode(&self) -> Result<Vec<u8>, EncodeError> {
-        if self.version == Version::V311 && self.password.is_some() && self.username.is_none() {
+        if self.version != Version::V5 && self.password.is_some() && self.username.is_none() {
             return Err(EncodeError::PasswordAlone);
         }
-        let mut body = b"\x00\x04MQTT".to_vec();
-        body.push(match self.version {
-            Version::V311 => 4,
-            Version::V5 => 5,
-        });
+        let (name, level) = self.version.name_and_level();
+        let mut body = Vec::new();
+        // Both names are short.
+        let _ = append(&mut body, name.as_bytes());
+        body.push(level);
         body.push(self.flags());
         body.extend(self.keep_alive_s.to_be_bytes());
         if self.version == Version::V5 {
             // No properties: the session then ends with the connection.
             body.push(0);
         }
-        append(&mut body, self.client_id.as_bytes(), EncodeError::ClientId)?;
+        append(&mut body, self.client_id.as_bytes()).ok_or(EncodeError::ClientId)?;
         if let Some(username) = self.username {
-            append(&mut body, username.as_bytes(), EncodeError::Username)?;
+            append(&mut body, username.as_bytes()).ok_or(EncodeError::Username)?;
         }
         if let Some(password) = self.password {
-            append(&mut body, password, EncodeError::Password)?;
+            append(&mut body, password).ok_or(EncodeError::Password)?;
         }
         let mut packet = vec![0x10];
         // Three fields of at most 64 KiB: far below the largest packet.
@@ -69,14 +70,6 @@ impl Connect<'_> {
         let password = if self.password.is_some() { PASSWORD_FLAG } else { 0 };
         CLEAN_FLAG | username | password
     }
-}
-
-/// Appends a field behind its length in two bytes.
-fn append(body: &mut Vec<u8>, field: &[u8], too_long: EncodeError) -> Result<(), EncodeError> {
-    let length = u16::try_from(field.len()).map_err(|_| too_long)?;
-    body.extend(length.to_be_bytes());
-    body.extend(field);
-    Ok(())
 }
 
 #[cfg(test)]
@@ -99,6 +92,9 @@ mod tests {
         // Section 3.1 of MQTT 3.1.1, put together by hand.
         let expected = b"\x10\x0e\x00\x04MQTT\x04\x02\x00\x1e\x00\x02me";
         assert_eq!(PLAIN.encode().unwrap(), expected);
+        // MQTT 3.1 has another name.
+        let expected = b"\x10\x10\x00\x06MQIsdp\x03\x02\x00\x1e\x00\x02me";
+        assert_eq!(Connect { version: Version::V31, ..PLAIN }.encode().unwrap(), expected);
         // MQTT 5.0 adds the level and an empty list of properties.
         let expected = b"\x10\x0f\x00\x04MQTT\x05\x02\x00\x1e\x00\x00\x02me";
         assert_eq!(Connect { version: Version::V5, ..PLAIN }.encode().unwrap(), expected);
@@ -150,9 +146,10 @@ mod tests {
                         prop_assert!(read.clean_start() && !read.will_flag());
                     }};
                 }
-                match version {
-                    Version::V311 => judge!(v3_1_1::Connect::parse(body)),
-                    Version::V5 => judge!(v5_0::Connect::parse(body)),
+                if version == Version::V5 {
+                    judge!(v5_0::Connect::parse(body));
+                } else {
+                    judge!(v3_1_1::Connect::parse(body));
                 }
             }
         }

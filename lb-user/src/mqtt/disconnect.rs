@@ -16,6 +16,13 @@ impl Disconnect {
         Self { code: body.first().copied().unwrap_or(0) }
     }
 
+    /// The packet's bytes, without properties.
+    #[must_use]
+    pub const fn encode(self) -> [u8; 3] {
+        // A packet of one byte has no properties, not even their length (section 3.14.2.2.1).
+        [0xe0, 1, self.code]
+    }
+
     /// The name the standard gives the code.
     #[must_use]
     pub const fn code_name(&self) -> &'static str {
@@ -33,6 +40,8 @@ mod tests {
     #[test]
     fn the_reason_of_the_broker_is_named() {
         assert_eq!(Disconnect::decode(&[0x8b, 0]).code_name(), "server shutting down");
+        let taken_over = Disconnect { code: 0x8e };
+        assert_eq!(Disconnect::decode(&taken_over.encode()[2..]), taken_over);
         assert_eq!(Disconnect::decode(&[]).code_name(), "normal disconnection");
     }
 }

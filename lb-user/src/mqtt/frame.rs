@@ -12,6 +12,8 @@ pub struct FixedHeader {
     pub flags: u8,
     /// The Remaining Length: bytes that follow this header.
     pub remaining_bytes: u32,
+    /// Bytes of this header.
+    pub bytes: usize,
 }
 
 /// The packets a client tells apart; the number is the one on the wire.
@@ -61,8 +63,9 @@ impl FixedHeader {
             other => PacketType::Other(other),
         };
         match varint::decode(rest) {
-            Ok((remaining_bytes, _)) => {
-                Ok(Some(Self { packet_type, flags: first & 0x0f, remaining_bytes }))
+            Ok((remaining_bytes, behind)) => {
+                let bytes = 1 + rest.len() - behind.len();
+                Ok(Some(Self { packet_type, flags: first & 0x0f, remaining_bytes, bytes }))
             }
             Err(varint::Error::Incomplete) => Ok(None),
             Err(varint::Error::TooLong) => Err(HeaderError::RemainingLength),
@@ -84,7 +87,7 @@ mod tests {
         assert_eq!((header.packet_type, header.remaining_bytes), (PacketType::Connack, 2));
         let header = FixedHeader::decode(&[0x3d, 0xff, 0xff, 0xff, 0x7f]).unwrap().unwrap();
         assert_eq!(header.packet_type, PacketType::Other(3));
-        assert_eq!((header.flags, header.remaining_bytes), (0x0d, 268_435_455));
+        assert_eq!((header.flags, header.remaining_bytes, header.bytes), (0x0d, 268_435_455, 5));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::Version;
 /// code of MQTT 5.0 (section 2.4).
 pub(super) const fn name(version: Version, code: u8) -> &'static str {
     match version {
-        Version::V311 => return_code(code),
+        Version::V31 | Version::V311 => return_code(code),
         Version::V5 => reason_code(code),
     }
 }
@@ -20,6 +20,19 @@ const fn return_code(code: u8) -> &'static str {
         4 => "bad user name or password",
         5 => "not authorized",
         _ => "reserved code",
+    }
+}
+
+/// The return code of MQTT 3.1 and 3.1.1 that says the same to a client as a reason code of MQTT 5.0;
+/// `None` if there is none.
+pub(super) const fn as_return_code(reason: u8) -> Option<u8> {
+    match reason {
+        0x84 => Some(1),
+        0x85 => Some(2),
+        0x88 | 0x89 | 0x8b | 0x97 | 0x9c | 0x9d | 0x9f => Some(3),
+        0x86 => Some(4),
+        0x87 | 0x8a | 0x8c => Some(5),
+        _ => None,
     }
 }
 

@@ -11,7 +11,8 @@ pub(super) enum Error {
     TooLong,
 }
 
-/// The value at the start of `bytes`, and what follows it.
+/// The value at the start of `bytes`, and what follows it; more bytes than it needs are allowed, as
+/// MQTT 3.1.1 says nothing against them.
 pub(super) fn decode(bytes: &[u8]) -> Result<(u32, &[u8]), Error> {
     let mut value = 0;
     for (index, byte) in bytes.iter().take(4).enumerate() {
@@ -21,6 +22,16 @@ pub(super) fn decode(bytes: &[u8]) -> Result<(u32, &[u8]), Error> {
         }
     }
     Err(if bytes.len() < 4 { Error::Incomplete } else { Error::TooLong })
+}
+
+/// How many bytes `value` takes when it takes as few as it can.
+pub(super) const fn encoded_bytes(value: u32) -> usize {
+    match value {
+        0..=0x7f => 1,
+        0x80..=0x3fff => 2,
+        0x4000..=0x001f_ffff => 3,
+        _ => 4,
+    }
 }
 
 /// Appends `value`, which must be at most [`MAX`].
@@ -46,6 +57,7 @@ mod tests {
             encode(value, &mut bytes);
             let judge = VariableByteInteger::from_u32(value).unwrap();
             prop_assert_eq!(&bytes, judge.as_bytes());
+            prop_assert_eq!(bytes.len(), encoded_bytes(value));
             bytes.extend(&rest);
             prop_assert_eq!(decode(&bytes), Ok((value, rest.as_slice())));
         }

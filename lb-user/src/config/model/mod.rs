@@ -5,6 +5,7 @@
 mod admission;
 mod duration;
 mod health;
+mod mqtt;
 mod name;
 mod ports;
 mod prefix;
@@ -25,6 +26,7 @@ pub use health::{
     Ejection, HealthCheck, HttpCheck, MqttCheck, MqttVersion, Password, Probe, StatusRange, Timing,
     Tls,
 };
+pub use mqtt::{HashKey, MqttSettings, Policy};
 pub use name::{InvalidName, Name};
 pub use ports::{PortRange, overlaps};
 pub use prefix::{InvalidPrefix, Prefix};
@@ -34,7 +36,8 @@ pub use service::{Affinity, AllDown, Backend, Guard, Mode, Refusal, Service, Wei
 /// A whole configuration.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Config {
-    /// Interfaces that the XDP program is attached to; at least one, each once.
+    /// Interfaces that the XDP program is attached to, each once; at least one, unless all services
+    /// are in the mode `mqtt`.
     pub interfaces: Vec<InterfaceSettings>,
     /// The balancer's side of the connections towards the brokers.
     pub nat: NatSettings,

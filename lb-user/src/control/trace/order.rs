@@ -222,6 +222,8 @@ impl Controller {
             Mode::Dsr => Err(TraceRefusal::Unseen(service.name.to_string()).into()),
             // The outer header has no ports.
             Mode::Ipip => Ok([vip, EndFilter { port: [0; 2], ..broker }]),
+            // Only the client's side: the kernel connects to brokers as any program's.
+            Mode::Mqtt => Err(TraceRefusal::Unseen(service.name.to_string()).into()),
             Mode::Nat => Ok([vip, broker]),
         }
     }

@@ -49,7 +49,7 @@ pub enum ProbeError {
     Io { phase: Phase, error: io::Error },
     #[error("TLS: {0}")]
     Tls(rustls::Error),
-    #[error("CONNACK code {:#04x}, {}{}", .0.code, .0.code_name(), quoted(.0.reason_string.as_deref()))]
+    #[error("CONNACK code {:#04x}, {}{}", .0.code, .0.code_name(), quoted(.0.properties.reason_string.as_deref()))]
     Connack(Connack),
     #[error("DISCONNECT code {:#04x}, {}", .0.code, .0.code_name())]
     Disconnect(Disconnect),
@@ -111,6 +111,7 @@ fn quoted(text: Option<&str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mqtt::ConnackProperties;
 
     #[test]
     fn running_out_of_descriptors_is_no_verdict_on_a_broker() {
@@ -130,7 +131,10 @@ mod tests {
             version: Version::V5,
             session_present: false,
             code: 0x97,
-            reason_string: Some("too many clients".into()),
+            properties: ConnackProperties {
+                reason_string: Some("too many clients".into()),
+                ..ConnackProperties::default()
+            },
         };
         let table = [
             (

@@ -1,0 +1,79 @@
+//! How a service in the mode `mqtt` accepts connections and leads them on.
+
+use std::{path::PathBuf, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use super::duration;
+
+/// The settings of a service in the mode `mqtt`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct MqttSettings {
+    /// Which backend a connection gets.
+    pub policy: Policy,
+    /// What the policy `hash` is about.
+    pub hash_key: HashKey,
+    /// A regular expression; what its first group captures of the key is hashed, or the whole match
+    /// if it has none.
+    pub hash_capture: Option<String>,
+    /// A backend is passed over that would have more than so many times its share of the
+    /// connections, with the policies `hash` and `source`; `None` lets it have any number.
+    pub bounded_load: Option<f64>,
+    /// Connections with which a backend is full; the policy `fill_first` always has it.
+    pub fill_connections: Option<u32>,
+    /// The longest CONNECT that is taken, in bytes, its fixed header included.
+    pub max_connect_bytes: u32,
+    /// The most bytes that all CONNECTs hold that have arrived in part, beyond a few each.
+    pub connect_memory_bytes: u32,
+    /// How long a CONNECT may take to arrive, from the moment of accepting; not zero.
+    #[serde(serialize_with = "duration::serialize")]
+    pub connect_within: Duration,
+    /// The most connections that wait for their CONNECT at once; the oldest gives way to a new one.
+    pub max_waiting: u32,
+    /// How long a connection to a broker may take to be made; not zero.
+    #[serde(serialize_with = "duration::serialize")]
+    pub broker_connect_within: Duration,
+    /// How long a broker may take to answer a CONNECT; not zero.
+    #[serde(serialize_with = "duration::serialize")]
+    pub connack_within: Duration,
+    /// How many backends are tried before a client is refused; at least 1.
+    pub attempts: u32,
+    /// After so long without a byte TCP asks whether the other side is there; not zero.
+    #[serde(serialize_with = "duration::serialize")]
+    pub tcp_keepalive: Duration,
+    /// How long sent bytes may stay unacknowledged; not zero.
+    #[serde(serialize_with = "duration::serialize")]
+    pub tcp_user_timeout: Duration,
+    /// Whether a Client Identifier has one connection only, the newest.
+    pub takeover: bool,
+    /// Where each connection is logged that ended; `None` is nowhere. Absolute.
+    pub connection_log: Option<PathBuf>,
+}
+
+/// Which backend a connection gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Policy {
+    /// One after the other, as often as their weights say.
+    RoundRobin,
+    /// Of two drawn by weight, the one with fewer connections for its weight.
+    RandomOfTwo,
+    /// The one with the fewest connections for its weight.
+    LeastConnections,
+    /// Always the same for one address of a client, as long as the backends stay the same.
+    Source,
+    /// Always the same for one key, as long as the backends stay the same.
+    Hash,
+    /// The first one that is not full, in the order of the configuration.
+    FillFirst,
+}
+
+/// What is hashed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HashKey {
+    /// The Client Identifier.
+    ClientId,
+    /// The user name; the Client Identifier where there is none.
+    Username,
+}

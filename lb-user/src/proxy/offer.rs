@@ -1,0 +1,156 @@
+//! Offers a client to one broker after the other, until one accepts it.
+
+use std::{io, net::SocketAddr};
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::timeout,
+};
+
+use super::{
+    backend::Place,
+    choose::{Client, Why, key::Identity},
+    end::Refused,
+    service::{Service, Settings},
+    socket,
+};
+use crate::mqtt::decode::{Answer, AnswerError, AnswerPacket, ConnackDecoder, Connect};
+
+/// The longest answer to a CONNECT that is taken, in bytes.
+const MAX_ANSWER_BYTES: u32 = 128 * 1024;
+
+/// A broker that took the client.
+#[derive(Debug)]
+pub struct Accepted {
+    /// The connection to it.
+    pub broker: TcpStream,
+    /// What it has sent so far.
+    pub answer: Answer,
+    /// The place of the connection.
+    pub place: Place,
+    /// Why this one.
+    pub why: Why,
+}
+
+/// No broker took the client.
+#[derive(Debug)]
+pub struct Failed {
+    /// Why.
+    pub refused: Refused,
+    /// What the last one said, if one did.
+    pub answer: Option<Vec<u8>>,
+}
+
+/// Why one broker did not take it.
+enum Miss {
+    /// There is no answer.
+    Unreachable,
+    /// It says that another one may.
+    Elsewhere(Vec<u8>),
+}
+
+/// Tries brokers in the order in which they are chosen, at most as often as the settings say. What is
+/// refused for a reason that lies with the client is accepted here: the client hears it from its
+/// broker.
+pub async fn offer(
+    service: &Service,
+    settings: &Settings,
+    connect: &Connect,
+    client: SocketAddr,
+) -> Result<Accepted, Failed> {
+    let identity = Identity {
+        client_id: connect.client_id(),
+        username: connect.username(),
+        common_name: None,
+        subject_alt_name: None,
+    };
+    let asking = Client { source: client.ip(), identity };
+    let mut tried = Vec::new();
+    let mut failed = None;
+    for _ in 0..settings.spec.settings.attempts {
+        let (place, why) = match service.choose(&asking, &tried) {
+            Ok(chosen) => chosen,
+            Err(refused) => return Err(failed.unwrap_or(Failed { refused, answer: None })),
+        };
+        let backend = place.backend();
+        tried.push(backend.id);
+        match ask(&place, settings, connect).await {
+            Ok((broker, answer)) => {
+                backend.note_answer(&answer.packet);
+                match elsewhere(&answer) {
+                    Some(bytes) => failed = Some(Failed::from(Miss::Elsewhere(bytes))),
+                    None => return Ok(Accepted { broker, answer, place, why }),
+                }
+            }
+            Err(error) => {
+                tracing::debug!(backend = %backend.name, %error, "a broker did not answer");
+                if !matches!(error, AskError::Connect(_)) {
+                    backend.note_no_answer();
+                }
+                failed.get_or_insert(Failed::from(Miss::Unreachable));
+            }
+        }
+    }
+    Err(failed.unwrap_or(Failed { refused: Refused::NoBackend, answer: None }))
+}
+
+impl From<Miss> for Failed {
+    fn from(why: Miss) -> Self {
+        match why {
+            Miss::Unreachable => Self { refused: Refused::NoAnswer, answer: None },
+            Miss::Elsewhere(bytes) => Self { refused: Refused::Unavailable, answer: Some(bytes) },
+        }
+    }
+}
+
+/// The CONNACK, if it says that another broker may take the client.
+fn elsewhere(answer: &Answer) -> Option<Vec<u8>> {
+    match &answer.packet {
+        AnswerPacket::Connack(connack) if connack.may_succeed_elsewhere() => {
+            Some(answer.bytes[..answer.packet_bytes].to_vec())
+        }
+        _ => None,
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum AskError {
+    #[error("connect: {0}")]
+    Connect(io::Error),
+    #[error("{0}")]
+    Broken(#[from] io::Error),
+    #[error("it closed the connection")]
+    Closed,
+    #[error("no CONNACK in time")]
+    Late,
+    #[error("{0}")]
+    NoConnack(#[from] AnswerError),
+}
+
+async fn ask(
+    place: &Place,
+    settings: &Settings,
+    connect: &Connect,
+) -> Result<(TcpStream, Answer), AskError> {
+    let mqtt = &settings.spec.settings;
+    let backend = place.backend();
+    let mut broker = socket::connect(backend.address, mqtt).await.map_err(AskError::Connect)?;
+    let talk = async {
+        broker.write_all(connect.packet()).await?;
+        backend.note_to_backend(connect.packet().len());
+        let mut decoder = ConnackDecoder::new(connect.version(), MAX_ANSWER_BYTES);
+        let mut bytes = [0; 1024];
+        loop {
+            let read = broker.read(&mut bytes).await?;
+            if read == 0 {
+                return Err(AskError::Closed);
+            }
+            if let Some(answer) = decoder.feed(&bytes[..read])? {
+                return Ok(answer);
+            }
+        }
+    };
+    let answer = timeout(mqtt.connack_within, talk).await.map_err(|_| AskError::Late)??;
+    Ok((broker, answer))
+}

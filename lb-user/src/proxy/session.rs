@@ -1,0 +1,283 @@
+//! A client from its first byte until a broker has accepted it.
+
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use tokio::{
+    io::AsyncWriteExt as _,
+    net::TcpStream,
+    time::{Instant, timeout, timeout_at},
+};
+
+use super::{
+    end::{End, Refused},
+    log::{ConnectPart, LedPart, Line},
+    offer::{self, Accepted},
+    registry::{Beginning, Entry},
+    relay::{Relay, drain},
+    service::{Service, Settings},
+    socket,
+    waiting::Ticket,
+};
+use crate::mqtt::{
+    Connack, Version,
+    decode::{self, AnswerPacket, Connect, ConnectDecoder},
+};
+
+/// How long a client that is refused may take to hear it.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// What is read of a CONNECT at once, in bytes.
+const READ_BYTES: usize = 1024;
+
+/// Why a client is not let in, and what it is told.
+#[derive(Debug)]
+struct No {
+    reason: &'static str,
+    answer: Option<Vec<u8>>,
+}
+
+impl From<decode::Refusal> for No {
+    fn from(refusal: decode::Refusal) -> Self {
+        Self { reason: refusal.malformed.name(), answer: refusal.connack() }
+    }
+}
+
+impl No {
+    const fn without_answer(refused: Refused) -> Self {
+        Self { reason: refused.name(), answer: None }
+    }
+
+    fn to(version: Version, refused: Refused) -> Self {
+        let code = refused.reason_code();
+        let answer = code.and_then(|code| Connack::refusal(version, code));
+        Self { reason: refused.name(), answer }
+    }
+}
+
+/// Leads the client to a broker, or refuses it.
+pub async fn run(service: Arc<Service>, mut stream: TcpStream, client: SocketAddr) {
+    let began = Instant::now();
+    let settings = service.settings();
+    if settings.spec.sources.deny(client.ip()) {
+        let no = No::without_answer(Refused::Denied);
+        return refuse(&service, &settings, (client, began), None, stream, no).await;
+    }
+    let mqtt = &settings.spec.settings;
+    if socket::set_up(&stream, mqtt).is_err() {
+        // It has gone already.
+        return service.note_refusal(Refused::ConnectUnfinished.name());
+    }
+    let mut ticket = service.waiting.enter(mqtt.max_waiting);
+    let arrived = {
+        let deadline = began + mqtt.connect_within;
+        read_connect(&mut stream, &settings, &mut ticket, deadline).await
+    };
+    ticket.served();
+    let connect = match arrived {
+        Ok(connect) => connect,
+        Err(no) => {
+            return refuse(&service, &settings, (client, began), None, stream, no).await;
+        }
+    };
+    // In a place of its own: most of the time that a client needs is spent before.
+    let asked = Box::pin(ask_brokers(&service, &settings, &connect, client)).await;
+    match asked {
+        Ok(accepted) => begin(&service, settings, stream, client, connect, accepted),
+        Err(no) => {
+            let connect = Some(&connect);
+            refuse(&service, &settings, (client, began), connect, stream, no).await;
+        }
+    }
+}
+
+async fn read_connect(
+    stream: &mut TcpStream,
+    settings: &Settings,
+    ticket: &mut Ticket<'_>,
+    deadline: Instant,
+) -> Result<Connect, No> {
+    let mqtt = &settings.spec.settings;
+    let mut decoder = ConnectDecoder::new(mqtt.max_connect_bytes);
+    let mut arrived = 0;
+    loop {
+        let readable = tokio::select! {
+            readable = timeout_at(deadline, stream.readable()) => readable,
+            () = ticket.crowded_out() => return Err(No::without_answer(Refused::CrowdedOut)),
+        };
+        let Ok(readable) = readable else {
+            return Err(No::without_answer(Refused::ConnectTimeout));
+        };
+        let gone = || No::without_answer(Refused::ConnectUnfinished);
+        readable.map_err(|_| gone())?;
+        // Between two reads a client that sends nothing holds no buffer.
+        let mut bytes = [0; READ_BYTES];
+        let read = match stream.try_read(&mut bytes) {
+            Ok(0) => return Err(gone()),
+            Ok(read) => read,
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => continue,
+            Err(_) => return Err(gone()),
+        };
+        arrived += read;
+        if let Some(connect) = decoder.feed(&bytes[..read])? {
+            return Ok(connect);
+        }
+        if !ticket.hold(arrived, mqtt.connect_memory_bytes) {
+            return Err(No::without_answer(Refused::ConnectMemory));
+        }
+    }
+}
+
+async fn ask_brokers(
+    service: &Service,
+    settings: &Settings,
+    connect: &Connect,
+    client: SocketAddr,
+) -> Result<Accepted, No> {
+    if service.is_quarantined(connect.client_id()) {
+        return Err(No::to(connect.version(), Refused::Quarantined));
+    }
+    match offer::offer(service, settings, connect, client).await {
+        Ok(accepted) => Ok(accepted),
+        // In the broker's own words.
+        Err(offer::Failed { refused, answer: Some(answer) }) => {
+            Err(No { reason: refused.name(), answer: Some(answer) })
+        }
+        Err(offer::Failed { refused, answer: None }) => Err(No::to(connect.version(), refused)),
+    }
+}
+
+/// Hands the connection over to a task of its own, which is smaller than this one.
+fn begin(
+    service: &Arc<Service>,
+    settings: Settings,
+    stream: TcpStream,
+    client: SocketAddr,
+    connect: Connect,
+    accepted: Accepted,
+) {
+    let Accepted { broker, answer, mut place, why } = accepted;
+    let properties = match &answer.packet {
+        AnswerPacket::Connack(connack) => Some(&connack.properties),
+        AnswerPacket::Auth => None,
+    };
+    let assigned = properties.and_then(|properties| properties.assigned_client_id.as_deref());
+    let keep_alive = properties.and_then(|properties| properties.server_keep_alive_s);
+    let Ok(source) = broker.local_addr() else {
+        return service.note_refusal(Refused::NoAnswer.name());
+    };
+    let entry = service.registry.enter(Beginning {
+        client,
+        backend: Arc::clone(place.backend()),
+        source,
+        client_id: assigned.unwrap_or(connect.client_id()).into(),
+        username: connect.username().map(Into::into),
+        version: connect.version(),
+        why,
+        idle_timeout: idle_timeout(
+            keep_alive.unwrap_or(connect.keep_alive_s()),
+            settings.spec.idle_timeout,
+        ),
+    });
+    if !service.has(entry.connection.backend.id) {
+        // Removed between the choice and the entry: nobody else tells this connection.
+        entry.connection.end(super::end::Order::BackendRemoved);
+    }
+    if matches!(&answer.packet, AnswerPacket::Connack(connack) if connack.accepted()) {
+        place.open();
+        service.take_over(&entry.connection);
+    }
+    let behind = connect.behind().to_vec();
+    let connection = Arc::clone(&entry.connection);
+    let relay = Relay::new(stream, broker, behind, answer.bytes, connection);
+    let service = Arc::clone(service);
+    tokio::spawn(async move {
+        let end = relay.run().await;
+        ended(&service, &entry, &end);
+        drop(place);
+    });
+}
+
+/// One and a half times the Keep Alive (section 3.1.2.10); without one, what the service says.
+fn idle_timeout(keep_alive_s: u16, without: Duration) -> Duration {
+    match keep_alive_s {
+        0 => without,
+        seconds => Duration::from_millis(u64::from(seconds) * 1500),
+    }
+}
+
+fn ended(service: &Service, entry: &Entry, end: &End) {
+    let one = &entry.connection;
+    service.release(one);
+    tracing::debug!(client = %one.client, client_id = %one.client_id, %end, "connection ended");
+    let Settings { spec, log: Some(log) } = service.settings() else { return };
+    let (bytes_to_backend, bytes_to_client) = one.bytes();
+    let error = match end {
+        End::ClientFailed(error) | End::BrokerFailed(error) => Some(error.to_string()),
+        _ => None,
+    };
+    log.put(&Line {
+        time: unix_time(),
+        service: spec.name.as_str(),
+        client: one.client,
+        duration_ms: one.since.elapsed().as_millis() as u64,
+        end: end.name(),
+        error,
+        connect: Some(ConnectPart {
+            client_id: &one.client_id,
+            username: one.username.as_deref(),
+            version: one.version.to_string(),
+        }),
+        led: Some(LedPart {
+            backend: one.backend.name.as_str(),
+            broker: one.backend.address,
+            source: one.source,
+            why: &one.why.to_string(),
+            bytes_to_backend,
+            bytes_to_client,
+        }),
+    });
+}
+
+async fn refuse(
+    service: &Service,
+    settings: &Settings,
+    (client, began): (SocketAddr, Instant),
+    connect: Option<&Connect>,
+    mut stream: TcpStream,
+    no: No,
+) {
+    service.note_refusal(no.reason);
+    if let Some(log) = &settings.log {
+        log.put(&Line {
+            time: unix_time(),
+            service: settings.spec.name.as_str(),
+            client,
+            duration_ms: began.elapsed().as_millis() as u64,
+            end: no.reason,
+            error: None,
+            connect: connect.map(|connect| ConnectPart {
+                client_id: connect.client_id(),
+                username: connect.username(),
+                version: connect.version().to_string(),
+            }),
+            led: None,
+        });
+    }
+    let Some(answer) = no.answer else { return };
+    let goodbye = async {
+        stream.write_all(&answer).await?;
+        stream.shutdown().await?;
+        drain(&mut stream).await
+    };
+    // Whoever has gone, or does not listen, need not hear it.
+    let _ = timeout(GOODBYE, goodbye).await;
+}
+
+fn unix_time() -> f64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    since.as_millis() as f64 / 1000.0
+}
