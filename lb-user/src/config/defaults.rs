@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::model::{
     Affinity, AllDown, Ejection, Guard, HashKey, Limits, LogFormat, LogLevel, LogSettings, Mode,
-    MqttSettings, MqttVersion, Policy, PortRange, Refusal, StatusRange, Timeouts, Weight, XdpMode,
+    MqttSettings, MqttVersion, Policy, PortRange, Refusal, StatusRange, Timeouts, TlsVersion,
+    Weight, XdpMode,
 };
 
 const fn seconds(seconds: u64) -> Duration {
@@ -83,6 +84,11 @@ pub const EJECTION: Ejection = Ejection {
     max_ejected_percent: 50,
 };
 
+/// `services[].mqtt.tls.alpn`
+pub const TLS_ALPN: &str = "mqtt";
+/// `services[].mqtt.tls.min_version`
+pub const TLS_MIN_VERSION: TlsVersion = TlsVersion::V12;
+
 /// `services[].mqtt`, in the mode `mqtt`
 pub const MQTT: MqttSettings = MqttSettings {
     policy: Policy::RoundRobin,
@@ -101,6 +107,8 @@ pub const MQTT: MqttSettings = MqttSettings {
     tcp_user_timeout: seconds(60),
     takeover: false,
     connection_log: None,
+    tls: None,
+    broker_tls: None,
 };
 
 /// `services[].backends[].weight`

@@ -102,8 +102,26 @@ mapping! {
         tcp_user_timeout: Text,
         takeover: Text,
         connection_log: Text,
+        tls: ServerTls,
+        broker_tls: BrokerTls,
     }
 }
+
+mapping! {
+    ServerTls {
+        certificates: Vec<CertificateFiles>,
+        alpn: Vec<Text>,
+        min_version: Text,
+        client_certificates: Text,
+        ca_file: Text,
+        crl_files: Vec<Text>,
+        username_from: Text,
+        client_id_from: Text,
+    }
+}
+
+mapping! { CertificateFiles { certificate_file: Text, key_file: Text, } }
+mapping! { BrokerTls { ca_file: Text, server_name: Text, certificate_file: Text, key_file: Text, } }
 
 mapping! { SynRates { source: SynRate, prefix: PrefixRate, } }
 mapping! { SynRate { rate: Text, burst: Text, } }

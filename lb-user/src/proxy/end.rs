@@ -97,6 +97,10 @@ pub enum Refused {
     Denied,
     /// Too many waited for their CONNECT, and it was the oldest.
     CrowdedOut,
+    /// It does not speak TLS as it must, or shows no certificate that is valid.
+    TlsFailed,
+    /// Its certificate has not the name that its CONNECT shall carry, or one that none can.
+    CertificateName,
     /// Its CONNECT took too long.
     ConnectTimeout,
     /// It went away before its CONNECT was whole.
@@ -117,7 +121,9 @@ pub enum Refused {
 
 impl Refused {
     /// All of them, each once.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
+        Self::TlsFailed,
+        Self::CertificateName,
         Self::Denied,
         Self::CrowdedOut,
         Self::ConnectTimeout,
@@ -136,6 +142,8 @@ impl Refused {
         match self {
             Self::Denied => "denied",
             Self::CrowdedOut => "crowded_out",
+            Self::TlsFailed => "tls_failed",
+            Self::CertificateName => "certificate_name",
             Self::ConnectTimeout => "connect_timeout",
             Self::ConnectUnfinished => "connect_unfinished",
             Self::ConnectMemory => "connect_memory",
@@ -154,10 +162,13 @@ impl Refused {
         match self {
             Self::Denied
             | Self::CrowdedOut
+            | Self::TlsFailed
             | Self::ConnectTimeout
             | Self::ConnectUnfinished
             | Self::ConnectMemory => None,
             Self::NoBackend | Self::NoAnswer | Self::Unavailable => Some(0x88),
+            // Not authorized.
+            Self::CertificateName => Some(0x87),
             Self::Full => Some(0x89),
             Self::Quarantined => Some(0x9f),
         }

@@ -4,7 +4,6 @@ use std::{io, net::SocketAddr};
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
     time::timeout,
 };
 
@@ -14,6 +13,8 @@ use super::{
     end::Refused,
     service::{Service, Settings},
     socket,
+    stream::Stream,
+    tls::ClientTls,
 };
 use crate::mqtt::decode::{Answer, AnswerError, AnswerPacket, ConnackDecoder, Connect};
 
@@ -24,7 +25,7 @@ const MAX_ANSWER_BYTES: u32 = 128 * 1024;
 #[derive(Debug)]
 pub struct Accepted {
     /// The connection to it.
-    pub broker: TcpStream,
+    pub broker: Stream,
     /// What it has sent so far.
     pub answer: Answer,
     /// The place of the connection.
@@ -58,12 +59,15 @@ pub async fn offer(
     settings: &Settings,
     connect: &Connect,
     client: SocketAddr,
+    tls: Option<&ClientTls>,
 ) -> Result<Accepted, Failed> {
+    let certificate = tls.and_then(|tls| tls.certificate.as_ref());
     let identity = Identity {
         client_id: connect.client_id(),
         username: connect.username(),
-        common_name: None,
-        subject_alt_name: None,
+        common_name: certificate.and_then(|one| one.common_name.as_deref()),
+        subject_alt_name: certificate
+            .and_then(|one| one.subject_alt_names.first().map(String::as_str)),
     };
     let asking = Client { source: client.ip(), identity };
     let mut tried = Vec::new();
@@ -118,6 +122,8 @@ fn elsewhere(answer: &Answer) -> Option<Vec<u8>> {
 enum AskError {
     #[error("connect: {0}")]
     Connect(io::Error),
+    #[error("TLS: {0}")]
+    Tls(io::Error),
     #[error("{0}")]
     Broken(#[from] io::Error),
     #[error("it closed the connection")]
@@ -132,12 +138,17 @@ async fn ask(
     place: &Place,
     settings: &Settings,
     connect: &Connect,
-) -> Result<(TcpStream, Answer), AskError> {
+) -> Result<(Stream, Answer), AskError> {
     let mqtt = &settings.spec.settings;
     let backend = place.backend();
-    let mut broker = socket::connect(backend.address, mqtt).await.map_err(AskError::Connect)?;
+    let broker = socket::connect(backend.address, mqtt).await.map_err(AskError::Connect)?;
+    let mut broker = timeout(mqtt.connack_within, settings.tls.to_broker(backend.address, broker))
+        .await
+        .map_err(|_| AskError::Late)?
+        .map_err(AskError::Tls)?;
     let talk = async {
         broker.write_all(connect.packet()).await?;
+        broker.flush().await?;
         backend.note_to_backend(connect.packet().len());
         let mut decoder = ConnackDecoder::new(connect.version(), MAX_ANSWER_BYTES);
         let mut bytes = [0; 1024];

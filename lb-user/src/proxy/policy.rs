@@ -38,6 +38,8 @@ fn rules(settings: &MqttSettings) -> Vec<KeyRule> {
     let fields = match settings.hash_key {
         HashKey::ClientId => &[Field::ClientId][..],
         HashKey::Username => &[Field::Username, Field::ClientId],
+        HashKey::CertificateCn => &[Field::CommonName, Field::ClientId],
+        HashKey::CertificateSan => &[Field::SubjectAltName, Field::ClientId],
     };
     let rule = |field| match &settings.hash_capture {
         None => KeyRule::whole(field),

@@ -18,8 +18,10 @@ use super::{
     log::ConnectionLog,
     registry::Connection,
     service::{Service, Settings},
+    sides::TlsSides,
     socket,
     spec::{ServiceSpec, Snapshot},
+    tls::{Expiry, TlsError},
 };
 use crate::config::model::Name;
 
@@ -66,6 +68,14 @@ pub enum PrepareError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// Its TLS cannot be set up.
+    #[error("service {service}: {source}")]
+    Tls {
+        /// Its name.
+        service: Name,
+        /// Why.
+        source: TlsError,
+    },
     /// Its log cannot be opened.
     #[error("service {service}: open the log of connections {}: {source}", .path.display())]
     Log {
@@ -90,6 +100,7 @@ impl PrepareError {
                 "ports below 1024 need CAP_NET_BIND_SERVICE: see docs/privileges.md"
             }
             Self::Listen { .. } => "choose a VIP and port that this host can listen at",
+            Self::Tls { source, .. } => source.hint(),
             Self::Log { .. } => "its directory must exist, and mqlb be allowed to write there",
         }
     }
@@ -104,6 +115,8 @@ pub struct Seen {
     pub refusals: BTreeMap<&'static str, u64>,
     /// Lines that the log of connections lost.
     pub log_lost: u64,
+    /// When certificates, and lists of revoked ones, expire.
+    pub expiries: Vec<Expiry>,
 }
 
 impl Proxies {
@@ -123,7 +136,7 @@ impl Proxies {
         let mut logs: HashMap<PathBuf, ConnectionLog> = HashMap::new();
         if !reread {
             for Running { service, .. } in running.values() {
-                let Settings { spec, log } = service.settings();
+                let Settings { spec, log, .. } = service.settings();
                 logs.extend(spec.settings.connection_log.clone().zip(log));
             }
         }
@@ -151,7 +164,10 @@ impl Proxies {
                 };
                 Some(socket::listen(*address).map_err(failed)?)
             };
-            let settings = Settings { spec: Arc::new(spec.clone()), log };
+            let before = running.get(address).map(|one| one.service.settings().tls);
+            let tls = TlsSides::load(settings, &before.unwrap_or_default(), reread)
+                .map_err(|source| PrepareError::Tls { service: name.clone(), source })?;
+            let settings = Settings { spec: Arc::new(spec.clone()), log, tls };
             ready.services.push(Prepared { settings, listener });
         }
         Ok(ready)
@@ -224,10 +240,12 @@ impl Proxies {
     #[must_use]
     pub fn seen(&self, address: SocketAddr) -> Seen {
         let Some(service) = self.service(address) else { return Seen::default() };
+        let Settings { log, tls, .. } = service.settings();
         Seen {
             waiting: service.waiting.len() as u64,
             refusals: service.refusals(),
-            log_lost: service.settings().log.map_or(0, |log| log.lost()),
+            log_lost: log.map_or(0, |log| log.lost()),
+            expiries: tls.client().map_or_else(Vec::new, |server| server.expiries().to_vec()),
         }
     }
 

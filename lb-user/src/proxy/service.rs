@@ -14,6 +14,7 @@ use super::{
     log::ConnectionLog,
     policy,
     registry::{Connection, Registry},
+    sides::TlsSides,
     spec::{BackendSpec, ServiceSpec, Snapshot},
     takeover::Owners,
     waiting::Waiting,
@@ -40,6 +41,8 @@ pub struct Settings {
     pub spec: Arc<ServiceSpec>,
     /// Where ended connections are logged.
     pub log: Option<ConnectionLog>,
+    /// TLS towards clients, and towards brokers.
+    pub tls: TlsSides,
 }
 
 #[derive(Debug)]

@@ -1,13 +1,16 @@
 //! A client from its first byte until a broker has accepted it.
 
 use std::{
+    future::poll_fn,
     net::SocketAddr,
+    pin::Pin,
     sync::Arc,
+    task::{Poll, ready},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use tokio::{
-    io::AsyncWriteExt as _,
+    io::{AsyncRead as _, AsyncWriteExt as _, ReadBuf},
     net::TcpStream,
     time::{Instant, timeout, timeout_at},
 };
@@ -20,11 +23,13 @@ use super::{
     relay::{Relay, drain},
     service::{Service, Settings},
     socket,
+    stream::Stream,
+    tls::ClientTls,
     waiting::Ticket,
 };
 use crate::mqtt::{
     Connack, Version,
-    decode::{self, AnswerPacket, Connect, ConnectDecoder},
+    decode::{self, AnswerPacket, Connect, ConnectDecoder, Rewrite},
 };
 
 /// How long a client that is refused may take to hear it.
@@ -37,34 +42,36 @@ const READ_BYTES: usize = 1024;
 #[derive(Debug)]
 struct No {
     reason: &'static str,
+    /// More about that, for the log.
+    error: Option<String>,
     answer: Option<Vec<u8>>,
 }
 
 impl From<decode::Refusal> for No {
     fn from(refusal: decode::Refusal) -> Self {
-        Self { reason: refusal.malformed.name(), answer: refusal.connack() }
+        Self { reason: refusal.malformed.name(), error: None, answer: refusal.connack() }
     }
 }
 
 impl No {
     const fn without_answer(refused: Refused) -> Self {
-        Self { reason: refused.name(), answer: None }
+        Self { reason: refused.name(), error: None, answer: None }
     }
 
     fn to(version: Version, refused: Refused) -> Self {
         let code = refused.reason_code();
         let answer = code.and_then(|code| Connack::refusal(version, code));
-        Self { reason: refused.name(), answer }
+        Self { reason: refused.name(), error: None, answer }
     }
 }
 
 /// Leads the client to a broker, or refuses it.
-pub async fn run(service: Arc<Service>, mut stream: TcpStream, client: SocketAddr) {
+pub async fn run(service: Arc<Service>, stream: TcpStream, client: SocketAddr) {
     let began = Instant::now();
     let settings = service.settings();
     if settings.spec.sources.deny(client.ip()) {
         let no = No::without_answer(Refused::Denied);
-        return refuse(&service, &settings, (client, began), None, stream, no).await;
+        return refuse(&service, &settings, (client, began), None, None, no).await;
     }
     let mqtt = &settings.spec.settings;
     if socket::set_up(&stream, mqtt).is_err() {
@@ -72,30 +79,63 @@ pub async fn run(service: Arc<Service>, mut stream: TcpStream, client: SocketAdd
         return service.note_refusal(Refused::ConnectUnfinished.name());
     }
     let mut ticket = service.waiting.enter(mqtt.max_waiting);
-    let arrived = {
-        let deadline = began + mqtt.connect_within;
-        read_connect(&mut stream, &settings, &mut ticket, deadline).await
+    let deadline = began + mqtt.connect_within;
+    let (mut stream, tls) = match shake_hands(stream, &settings, &ticket, deadline).await {
+        Ok(shaken) => shaken,
+        Err(no) => {
+            return refuse(&service, &settings, (client, began), None, None, no).await;
+        }
     };
+    let arrived = read_connect(&mut stream, &settings, &mut ticket, deadline).await;
     ticket.served();
     let connect = match arrived {
         Ok(connect) => connect,
         Err(no) => {
-            return refuse(&service, &settings, (client, began), None, stream, no).await;
+            return refuse(&service, &settings, (client, began), None, Some(stream), no).await;
+        }
+    };
+    let connect = match named(connect, &settings, tls.as_ref()) {
+        Ok(connect) => connect,
+        Err((connect, no)) => {
+            let connect = Some(&*connect);
+            return refuse(&service, &settings, (client, began), connect, Some(stream), no).await;
         }
     };
     // In a place of its own: most of the time that a client needs is spent before.
-    let asked = Box::pin(ask_brokers(&service, &settings, &connect, client)).await;
+    let asked = Box::pin(ask_brokers(&service, &settings, &connect, client, tls.as_ref())).await;
     match asked {
         Ok(accepted) => begin(&service, settings, stream, client, connect, accepted),
         Err(no) => {
             let connect = Some(&connect);
-            refuse(&service, &settings, (client, began), connect, stream, no).await;
+            refuse(&service, &settings, (client, began), connect, Some(stream), no).await;
         }
     }
 }
 
+/// Ends TLS, where the service has it.
+async fn shake_hands(
+    stream: TcpStream,
+    settings: &Settings,
+    ticket: &Ticket<'_>,
+    deadline: Instant,
+) -> Result<(Stream, Option<ClientTls>), No> {
+    // In a place of its own: a handshake is large, and over soon.
+    let shaking = Box::pin(settings.tls.to_client(stream));
+    let shaken = tokio::select! {
+        shaken = timeout_at(deadline, shaking) => shaken,
+        () = ticket.crowded_out() => return Err(No::without_answer(Refused::CrowdedOut)),
+    };
+    match shaken {
+        Ok(Ok(shaken)) => Ok(shaken),
+        Ok(Err(error)) => {
+            Err(No { error: Some(error.to_string()), ..No::without_answer(Refused::TlsFailed) })
+        }
+        Err(_) => Err(No::without_answer(Refused::ConnectTimeout)),
+    }
+}
+
 async fn read_connect(
-    stream: &mut TcpStream,
+    stream: &mut Stream,
     settings: &Settings,
     ticket: &mut Ticket<'_>,
     deadline: Instant,
@@ -104,25 +144,16 @@ async fn read_connect(
     let mut decoder = ConnectDecoder::new(mqtt.max_connect_bytes);
     let mut arrived = 0;
     loop {
-        let readable = tokio::select! {
-            readable = timeout_at(deadline, stream.readable()) => readable,
+        let fed = tokio::select! {
+            fed = timeout_at(deadline, feed(stream, &mut decoder)) => fed,
             () = ticket.crowded_out() => return Err(No::without_answer(Refused::CrowdedOut)),
         };
-        let Ok(readable) = readable else {
+        let Ok(fed) = fed else {
             return Err(No::without_answer(Refused::ConnectTimeout));
         };
-        let gone = || No::without_answer(Refused::ConnectUnfinished);
-        readable.map_err(|_| gone())?;
-        // Between two reads a client that sends nothing holds no buffer.
-        let mut bytes = [0; READ_BYTES];
-        let read = match stream.try_read(&mut bytes) {
-            Ok(0) => return Err(gone()),
-            Ok(read) => read,
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => continue,
-            Err(_) => return Err(gone()),
-        };
+        let (read, connect) = fed?;
         arrived += read;
-        if let Some(connect) = decoder.feed(&bytes[..read])? {
+        if let Some(connect) = connect {
             return Ok(connect);
         }
         if !ticket.hold(arrived, mqtt.connect_memory_bytes) {
@@ -131,20 +162,72 @@ async fn read_connect(
     }
 }
 
+/// The CONNECT with the names of the client's certificate, where it shall carry them. A client without
+/// a certificate keeps those that it says: its broker has to ask for a password.
+fn named(
+    connect: Connect,
+    settings: &Settings,
+    tls: Option<&ClientTls>,
+) -> Result<Connect, (Box<Connect>, No)> {
+    let certificate = tls.and_then(|tls| tls.certificate.as_ref());
+    let (Some(tls), Some(certificate)) = (&settings.spec.settings.tls, certificate) else {
+        return Ok(connect);
+    };
+    if tls.username_from.is_none() && tls.client_id_from.is_none() {
+        return Ok(connect);
+    }
+    let no = |connect: Connect, error: String| {
+        let no = No::to(connect.version(), Refused::CertificateName);
+        Err((Box::new(connect), No { error: Some(error), ..no }))
+    };
+    let names =
+        [tls.username_from, tls.client_id_from].map(|from| from.map(|from| certificate.name(from)));
+    let (username, client_id) = match names {
+        [Some(None), _] | [_, Some(None)] => {
+            return no(connect, "there is no such name in the certificate".into());
+        }
+        [username, client_id] => (username.flatten(), client_id.flatten()),
+    };
+    match connect.rewrite(Rewrite { client_id, username }) {
+        Ok(connect) => Ok(connect),
+        Err(error) => no(connect, error.to_string()),
+    }
+}
+
+/// Reads once; how many bytes, and the CONNECT if it is complete.
+async fn feed(
+    stream: &mut Stream,
+    decoder: &mut ConnectDecoder,
+) -> Result<(usize, Option<Connect>), No> {
+    poll_fn(|cx| {
+        // On the stack, and only while there are bytes: a client that sends nothing holds no buffer.
+        let mut bytes = [0; READ_BYTES];
+        let mut buffer = ReadBuf::new(&mut bytes);
+        let read = ready!(Pin::new(&mut *stream).poll_read(cx, &mut buffer));
+        let bytes = buffer.filled();
+        if read.is_err() || bytes.is_empty() {
+            return Poll::Ready(Err(No::without_answer(Refused::ConnectUnfinished)));
+        }
+        Poll::Ready(decoder.feed(bytes).map(|connect| (bytes.len(), connect)).map_err(No::from))
+    })
+    .await
+}
+
 async fn ask_brokers(
     service: &Service,
     settings: &Settings,
     connect: &Connect,
     client: SocketAddr,
+    tls: Option<&ClientTls>,
 ) -> Result<Accepted, No> {
     if service.is_quarantined(connect.client_id()) {
         return Err(No::to(connect.version(), Refused::Quarantined));
     }
-    match offer::offer(service, settings, connect, client).await {
+    match offer::offer(service, settings, connect, client, tls).await {
         Ok(accepted) => Ok(accepted),
         // In the broker's own words.
         Err(offer::Failed { refused, answer: Some(answer) }) => {
-            Err(No { reason: refused.name(), answer: Some(answer) })
+            Err(No { reason: refused.name(), error: None, answer: Some(answer) })
         }
         Err(offer::Failed { refused, answer: None }) => Err(No::to(connect.version(), refused)),
     }
@@ -154,7 +237,7 @@ async fn ask_brokers(
 fn begin(
     service: &Arc<Service>,
     settings: Settings,
-    stream: TcpStream,
+    stream: Stream,
     client: SocketAddr,
     connect: Connect,
     accepted: Accepted,
@@ -166,7 +249,7 @@ fn begin(
     };
     let assigned = properties.and_then(|properties| properties.assigned_client_id.as_deref());
     let keep_alive = properties.and_then(|properties| properties.server_keep_alive_s);
-    let Ok(source) = broker.local_addr() else {
+    let Ok(source) = broker.tcp().local_addr() else {
         return service.note_refusal(Refused::NoAnswer.name());
     };
     let entry = service.registry.enter(Beginning {
@@ -213,7 +296,7 @@ fn ended(service: &Service, entry: &Entry, end: &End) {
     let one = &entry.connection;
     service.release(one);
     tracing::debug!(client = %one.client, client_id = %one.client_id, %end, "connection ended");
-    let Settings { spec, log: Some(log) } = service.settings() else { return };
+    let Settings { spec, log: Some(log), .. } = service.settings() else { return };
     let (bytes_to_backend, bytes_to_client) = one.bytes();
     let error = match end {
         End::ClientFailed(error) | End::BrokerFailed(error) => Some(error.to_string()),
@@ -247,7 +330,7 @@ async fn refuse(
     settings: &Settings,
     (client, began): (SocketAddr, Instant),
     connect: Option<&Connect>,
-    mut stream: TcpStream,
+    stream: Option<Stream>,
     no: No,
 ) {
     service.note_refusal(no.reason);
@@ -258,7 +341,7 @@ async fn refuse(
             client,
             duration_ms: began.elapsed().as_millis() as u64,
             end: no.reason,
-            error: None,
+            error: no.error,
             connect: connect.map(|connect| ConnectPart {
                 client_id: connect.client_id(),
                 username: connect.username(),
@@ -267,7 +350,7 @@ async fn refuse(
             led: None,
         });
     }
-    let Some(answer) = no.answer else { return };
+    let (Some(answer), Some(mut stream)) = (no.answer, stream) else { return };
     let goodbye = async {
         stream.write_all(&answer).await?;
         stream.shutdown().await?;

@@ -8,6 +8,7 @@ mod http;
 mod mqtt;
 mod nat;
 mod proxy;
+mod proxy_tls;
 pub(super) mod report;
 mod service;
 mod settings;

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use super::report::{At, Checked};
+use super::{
+    proxy_tls,
+    report::{At, Checked},
+};
 use crate::{
     config::{
         defaults,
@@ -88,6 +91,8 @@ fn settings(at: &At, raw: &raw::Mqtt) -> Checked<MqttSettings> {
     let takeover =
         at.defaulted("takeover", raw.takeover.as_ref(), default.takeover, value::boolean);
     let log = at.optional("connection_log", raw.connection_log.as_ref(), value::absolute_path);
+    let tls = proxy_tls::server(&at.key("tls"), raw.tls.as_ref());
+    let broker_tls = proxy_tls::broker(&at.key("broker_tls"), raw.broker_tls.as_ref());
     let (max_connect_bytes, connect_memory_bytes) = sizes?;
     Ok(MqttSettings {
         max_connect_bytes,
@@ -101,6 +106,8 @@ fn settings(at: &At, raw: &raw::Mqtt) -> Checked<MqttSettings> {
         tcp_user_timeout: user_timeout?,
         takeover: takeover?,
         connection_log: log?,
+        tls: tls?,
+        broker_tls: broker_tls?,
         ..choosing?
     })
 }
@@ -126,10 +133,23 @@ fn choosing(at: &At, raw: &raw::Mqtt) -> Checked<MqttSettings> {
         )),
         _ => Ok(()),
     };
-    let keys = [("client_id", HashKey::ClientId), ("username", HashKey::Username)];
+    let keys = [
+        ("client_id", HashKey::ClientId),
+        ("username", HashKey::Username),
+        ("certificate_cn", HashKey::CertificateCn),
+        ("certificate_san", HashKey::CertificateSan),
+    ];
     let hash_key = at.defaulted("hash_key", raw.hash_key.as_ref(), default.hash_key, |text| {
         only(&[Policy::Hash], "hash")?;
-        value::choice(text, &keys)
+        let key = value::choice(text, &keys)?;
+        let shown = raw.tls.as_ref().is_some_and(|tls| tls.client_certificates.is_some());
+        if matches!(key, HashKey::CertificateCn | HashKey::CertificateSan) && !shown {
+            return Err(Fault::new(
+                "clients are not asked for certificates",
+                "write `tls: { client_certificates: required, ... }`, or choose another key",
+            ));
+        }
+        Ok(key)
     });
     let capture = at.optional("hash_capture", raw.hash_capture.as_ref(), |text| {
         only(&[Policy::Hash], "hash")?;

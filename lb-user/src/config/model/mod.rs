@@ -11,6 +11,7 @@ mod ports;
 mod prefix;
 mod secret;
 mod service;
+mod tls;
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -32,6 +33,9 @@ pub use ports::{PortRange, overlaps};
 pub use prefix::{InvalidPrefix, Prefix};
 pub use secret::Secret;
 pub use service::{Affinity, AllDown, Backend, Guard, Mode, Refusal, Service, Weight};
+pub use tls::{
+    BrokerTls, CertificateFiles, CertificateName, ClientCertificates, ServerTls, TlsVersion,
+};
 
 /// A whole configuration.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::duration;
+use super::{BrokerTls, ServerTls, duration};
 
 /// The settings of a service in the mode `mqtt`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -48,6 +48,10 @@ pub struct MqttSettings {
     pub takeover: bool,
     /// Where each connection is logged that ended; `None` is nowhere. Absolute.
     pub connection_log: Option<PathBuf>,
+    /// TLS towards clients; `None` means plain TCP.
+    pub tls: Option<ServerTls>,
+    /// TLS towards brokers; `None` means plain TCP.
+    pub broker_tls: Option<BrokerTls>,
 }
 
 /// Which backend a connection gets.
@@ -76,4 +80,9 @@ pub enum HashKey {
     ClientId,
     /// The user name; the Client Identifier where there is none.
     Username,
+    /// The Common Name of the client's certificate; the Client Identifier where there is none.
+    CertificateCn,
+    /// The first Subject Alternative Name of the client's certificate; the Client Identifier where
+    /// there is none.
+    CertificateSan,
 }

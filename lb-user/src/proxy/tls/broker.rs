@@ -37,6 +37,7 @@ pub struct BrokerSettings {
 /// The TLS side of connections to brokers. Their certificates are always verified.
 #[derive(Clone)]
 pub struct Broker {
+    settings: BrokerSettings,
     connector: TlsConnector,
     server_name: Option<ServerName<'static>>,
 }
@@ -67,7 +68,14 @@ impl Broker {
                     .map_err(|_| AuthorityError::ServerName(name.clone()))?,
             ),
         };
-        Ok(Self { connector: TlsConnector::from(Arc::new(config)), server_name })
+        let connector = TlsConnector::from(Arc::new(config));
+        Ok(Self { settings: settings.clone(), connector, server_name })
+    }
+
+    /// Whether it was loaded with these settings.
+    #[must_use]
+    pub fn has(&self, settings: &BrokerSettings) -> bool {
+        self.settings == *settings
     }
 
     /// Shakes hands over `stream`, which leads to the broker at `address`.

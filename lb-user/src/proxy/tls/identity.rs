@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use tokio_rustls::rustls::{HandshakeKind, ProtocolVersion, ServerConnection};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
+use crate::config::model::CertificateName;
 use crate::proxy::proxy_protocol::{Ssl, Tlvs};
 
 /// The most names of a certificate that are kept.
@@ -77,6 +78,16 @@ impl ClientTls {
 }
 
 impl ClientCertificate {
+    /// The name that is asked for; `None` if there is none, or an empty one.
+    #[must_use]
+    pub fn name(&self, which: CertificateName) -> Option<&str> {
+        let name = match which {
+            CertificateName::CommonName => self.common_name.as_deref(),
+            CertificateName::SubjectAltName => self.subject_alt_names.first().map(String::as_str),
+        };
+        name.filter(|name| !name.is_empty())
+    }
+
     /// `None` if it makes no sense; then nobody could have verified it.
     fn read(der: &[u8]) -> Option<Self> {
         let (_, certificate) = X509Certificate::from_der(der).ok()?;

@@ -1,8 +1,8 @@
 //! TLS of the mode `mqtt`: towards clients ([`Server`]), towards brokers ([`Broker`]), and passed through,
 //! with only the name read ([`hello`]).
 //!
-//! Files are read when settings are loaded; that blocks on the disk. What is loaded replaces what was
-//! there for new connections, and those that are open keep what they began with.
+//! Files are read when settings are loaded; that blocks on the disk. A connection keeps what it began
+//! with.
 
 mod broker;
 mod certificate;
@@ -12,6 +12,7 @@ pub mod hello;
 mod identity;
 mod names;
 mod server;
+mod settings;
 
 #[cfg(test)]
 mod tests;

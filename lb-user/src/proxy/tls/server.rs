@@ -1,7 +1,7 @@
 //! TLS towards clients.
 
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use tokio_rustls::rustls::{
     ServerConfig,
@@ -10,7 +10,9 @@ use tokio_rustls::rustls::{
     version::{TLS12, TLS13},
 };
 
-use super::{ServerSettings, TlsError, Version, certificate, client_auth, names::Names};
+use super::{
+    ClientAuth, ServerSettings, TlsError, Version, certificate, client_auth, names::Names,
+};
 
 /// Sessions that can be resumed without a ticket; only TLS 1.2 clients that know no tickets need it.
 const SESSIONS: usize = 1024;
@@ -24,12 +26,9 @@ pub struct Expiry {
     pub at: i64,
 }
 
-/// The TLS side of a service. A handshake takes the configuration of its beginning.
+/// The TLS side of a service.
 #[derive(Debug)]
-pub struct Server(RwLock<Arc<Loaded>>);
-
-#[derive(Debug)]
-struct Loaded {
+pub struct Server {
     settings: ServerSettings,
     config: Arc<ServerConfig>,
     expiries: Vec<Expiry>,
@@ -55,42 +54,40 @@ impl Resumption {
 impl Server {
     /// Reads the files that `settings` name. Blocks on the disk.
     pub fn load(settings: &ServerSettings) -> Result<Self, TlsError> {
-        Ok(Self(RwLock::new(Arc::new(load(settings, Resumption::new()?)?))))
+        load(settings, Resumption::new()?)
     }
 
-    /// Reads the files anew, which may have been replaced, and maybe other ones. On an error everything
-    /// stays as it is. Blocks on the disk.
+    /// What comes after this one: the files are read anew, which may have been replaced, and maybe
+    /// other ones. Blocks on the disk.
     ///
-    /// Clients can resume their sessions after that, unless clients show certificates: whoever was
-    /// revoked since must not come in by an old session, in which nothing is verified.
-    pub fn reload(&self, settings: &ServerSettings) -> Result<(), TlsError> {
-        let old = self.current();
-        let keeps = settings.client == super::ClientAuth::None
-            && old.settings.client == super::ClientAuth::None;
-        let resumption = if keeps { old.resumption.clone() } else { Resumption::new()? };
-        let new = Arc::new(load(settings, resumption)?);
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = new;
-        Ok(())
+    /// Clients can resume the sessions that they have from this one, unless clients show certificates:
+    /// whoever was revoked since must not come in by an old session, in which nothing is verified.
+    pub fn successor(&self, settings: &ServerSettings) -> Result<Self, TlsError> {
+        let keeps = [&self.settings, settings].iter().all(|one| one.client == ClientAuth::None);
+        let resumption = if keeps { self.resumption.clone() } else { Resumption::new()? };
+        load(settings, resumption)
     }
 
-    /// For the next handshake, as with `tokio_rustls::TlsAcceptor::from`.
+    /// Whether it was loaded with these settings.
+    #[must_use]
+    pub fn has(&self, settings: &ServerSettings) -> bool {
+        self.settings == *settings
+    }
+
+    /// For a handshake, as with `tokio_rustls::TlsAcceptor::from`.
     #[must_use]
     pub fn config(&self) -> Arc<ServerConfig> {
-        Arc::clone(&self.current().config)
+        Arc::clone(&self.config)
     }
 
     /// When each file stops being valid.
     #[must_use]
-    pub fn expiries(&self) -> Vec<Expiry> {
-        self.current().expiries.clone()
-    }
-
-    fn current(&self) -> Arc<Loaded> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    pub fn expiries(&self) -> &[Expiry] {
+        &self.expiries
     }
 }
 
-fn load(settings: &ServerSettings, resumption: Resumption) -> Result<Loaded, TlsError> {
+fn load(settings: &ServerSettings, resumption: Resumption) -> Result<Server, TlsError> {
     let provider = Arc::new(ring::default_provider());
     let certificates = settings
         .certificates
@@ -119,5 +116,5 @@ fn load(settings: &ServerSettings, resumption: Resumption) -> Result<Loaded, Tls
         .map(|(files, loaded)| Expiry { path: files.certificate.clone(), at: loaded.not_after })
         .collect();
     expiries.extend(client.crls.into_iter().map(|(path, at)| Expiry { path, at }));
-    Ok(Loaded { settings: settings.clone(), config: Arc::new(config), expiries, resumption })
+    Ok(Server { settings: settings.clone(), config: Arc::new(config), expiries, resumption })
 }

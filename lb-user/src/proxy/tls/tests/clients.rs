@@ -80,7 +80,7 @@ async fn a_revoked_certificate_is_refused_and_an_expired_list_refuses_all() {
     assert!(error.contains("Revoked"), "{error}");
     let old = scene.authority.crl("old.pem", &[12], BEFORE);
     let required = ClientAuth::Required(scene.authority.authorities(&[old]));
-    server.reload(&scene.settings(required)).unwrap();
+    let server = server.successor(&scene.settings(required)).unwrap();
     let error = scene.client(&server, Some(&kept)).await.unwrap_err();
     assert!(error.contains("xpired") && error.contains("revocation"), "{error}");
 }
@@ -91,10 +91,10 @@ async fn who_was_revoked_since_does_not_come_in_by_an_old_session() {
     let files = scene.authority.issue("client", &Subject { serial: 7, ..Subject::default() });
     let crl = scene.authority.crl("crl.pem", &[], LATER);
     let all = scene.settings(ClientAuth::Required(scene.authority.authorities(&[crl])));
-    let server = Server::load(&all).unwrap();
+    let mut server = Server::load(&all).unwrap();
     for version in [Version::V12, Version::V13] {
         scene.authority.crl("crl.pem", &[], LATER);
-        server.reload(&all).unwrap();
+        server = server.successor(&all).unwrap();
         let client =
             super::pki::Client { version: Some(version), ..scene.authority.client().with(&files) };
         let client = client.config();
@@ -103,7 +103,7 @@ async fn who_was_revoked_since_does_not_come_in_by_an_old_session() {
         assert_eq!([first.client.resumed, second.client.resumed], [false, true]);
         assert!(second.client.certificate.is_some(), "a resumed session knows its client");
         scene.authority.crl("crl.pem", &[7], LATER);
-        server.reload(&all).unwrap();
+        server = server.successor(&all).unwrap();
         let error = shake(&server, &client, "broker.example").await.unwrap_err();
         assert!(error.to_string().contains("Revoked"), "{error}");
     }
