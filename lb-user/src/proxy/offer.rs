@@ -5,13 +5,15 @@ use std::{io, net::SocketAddr};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
-    time::timeout,
+    time::{Instant, timeout},
 };
 
 use super::{
     backend::Place,
     choose::{Client, Why, key::Identity},
     end::Refused,
+    header,
+    pacing::{self, Gate},
     service::{Service, Settings},
     socket,
 };
@@ -50,32 +52,54 @@ enum Miss {
     Elsewhere(Vec<u8>),
 }
 
-/// Tries brokers in the order in which they are chosen, at most as often as the settings say. What is
-/// refused for a reason that lies with the client is accepted here: the client hears it from its
-/// broker.
-pub async fn offer(
-    service: &Service,
-    settings: &Settings,
-    connect: &Connect,
-    client: SocketAddr,
-) -> Result<Accepted, Failed> {
+/// A client that asks for a broker.
+#[derive(Clone, Copy, Debug)]
+pub struct Asking<'a> {
+    /// Its service.
+    pub service: &'a Service,
+    /// What holds for it.
+    pub settings: &'a Settings,
+    /// What it said.
+    pub connect: &'a Connect,
+    /// Where it is.
+    pub client: SocketAddr,
+}
+
+/// Tries brokers in the order in which they are chosen, at most as often as the settings say, each at
+/// the pace that clients are let in at. `vip` is where the client connected to.
+///
+/// What is refused for a reason that lies with the client is accepted here: the client hears it from
+/// its broker.
+pub async fn offer(asking: &Asking<'_>, vip: SocketAddr) -> Result<Accepted, Failed> {
+    let Asking { service, settings, connect, client } = *asking;
+    let gates = &service.gates;
+    let deadline = gates.deadline(Instant::now());
+    for gate in [Gate::Source(client.ip()), Gate::Service] {
+        gates.pass(gate, deadline).await.map_err(Failed::from)?;
+    }
     let identity = Identity {
         client_id: connect.client_id(),
         username: connect.username(),
         common_name: None,
         subject_alt_name: None,
     };
-    let asking = Client { source: client.ip(), identity };
+    let asks = Client { source: client.ip(), identity };
+    let preamble = header::of(settings.spec.settings.send_proxy_protocol, client, vip);
     let mut tried = Vec::new();
     let mut failed = None;
     for _ in 0..settings.spec.settings.attempts {
-        let (place, why) = match service.choose(&asking, &tried) {
+        let (place, why) = match service.choose(&asks, &tried) {
             Ok(chosen) => chosen,
             Err(refused) => return Err(failed.unwrap_or(Failed { refused, answer: None })),
         };
         let backend = place.backend();
         tried.push(backend.id);
-        match ask(&place, settings, connect).await {
+        if let Err(refusal) = gates.pass(Gate::Backend(backend.id), deadline).await {
+            backend.note_paced();
+            failed.get_or_insert(Failed::from(refusal));
+            continue;
+        }
+        match ask(&place, settings, &preamble, connect).await {
             Ok((broker, answer)) => {
                 backend.note_answer(&answer.packet);
                 match elsewhere(&answer) {
@@ -93,6 +117,12 @@ pub async fn offer(
         }
     }
     Err(failed.unwrap_or(Failed { refused: Refused::NoBackend, answer: None }))
+}
+
+impl From<pacing::Refusal> for Failed {
+    fn from(refusal: pacing::Refusal) -> Self {
+        Self { refused: refusal.into(), answer: None }
+    }
 }
 
 impl From<Miss> for Failed {
@@ -131,12 +161,14 @@ enum AskError {
 async fn ask(
     place: &Place,
     settings: &Settings,
+    preamble: &[u8],
     connect: &Connect,
 ) -> Result<(TcpStream, Answer), AskError> {
     let mqtt = &settings.spec.settings;
     let backend = place.backend();
     let mut broker = socket::connect(backend.address, mqtt).await.map_err(AskError::Connect)?;
     let talk = async {
+        broker.write_all(preamble).await?;
         broker.write_all(connect.packet()).await?;
         backend.note_to_backend(connect.packet().len());
         let mut decoder = ConnackDecoder::new(connect.version(), MAX_ANSWER_BYTES);

@@ -9,18 +9,20 @@ use std::{
 use tokio::{
     io::AsyncWriteExt as _,
     net::TcpStream,
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, timeout},
 };
 
 use super::{
     end::{End, Refused},
+    header,
     log::{ConnectPart, LedPart, Line},
-    offer::{self, Accepted},
+    offer::{self, Accepted, Asking},
+    proxy_protocol,
     registry::{Beginning, Entry},
     relay::{Relay, drain},
     service::{Service, Settings},
     socket,
-    waiting::Ticket,
+    waiting::{Arrival, Ticket},
 };
 use crate::mqtt::{
     Connack, Version,
@@ -59,33 +61,25 @@ impl No {
 }
 
 /// Leads the client to a broker, or refuses it.
-pub async fn run(service: Arc<Service>, mut stream: TcpStream, client: SocketAddr) {
+pub async fn run(service: Arc<Service>, stream: TcpStream, peer: SocketAddr) {
     let began = Instant::now();
     let settings = service.settings();
-    if settings.spec.sources.deny(client.ip()) {
-        let no = No::without_answer(Refused::Denied);
-        return refuse(&service, &settings, (client, began), None, stream, no).await;
-    }
-    let mqtt = &settings.spec.settings;
-    if socket::set_up(&stream, mqtt).is_err() {
+    if socket::set_up(&stream, &settings.spec.settings).is_err() {
         // It has gone already.
         return service.note_refusal(Refused::ConnectUnfinished.name());
     }
-    let mut ticket = service.waiting.enter(mqtt.max_waiting);
-    let arrived = {
-        let deadline = began + mqtt.connect_within;
-        read_connect(&mut stream, &settings, &mut ticket, deadline).await
-    };
-    ticket.served();
-    let connect = match arrived {
-        Ok(connect) => connect,
+    let mut client = peer;
+    let arrived = arrive(&service, &settings, &stream, &mut client, began).await;
+    // What a large CONNECT holds is counted until a broker has it.
+    let (connect, _held) = match arrived {
+        Ok(arrived) => arrived,
         Err(no) => {
             return refuse(&service, &settings, (client, began), None, stream, no).await;
         }
     };
     // In a place of its own: most of the time that a client needs is spent before.
-    let asked = Box::pin(ask_brokers(&service, &settings, &connect, client)).await;
-    match asked {
+    let asking = Asking { service: &service, settings: &settings, connect: &connect, client };
+    match Box::pin(ask_brokers(&asking, &stream)).await {
         Ok(accepted) => begin(&service, settings, stream, client, connect, accepted),
         Err(no) => {
             let connect = Some(&connect);
@@ -94,8 +88,31 @@ pub async fn run(service: Arc<Service>, mut stream: TcpStream, client: SocketAdd
     }
 }
 
+/// Waits for the CONNECT, and for who the client is where a proxy in front says it.
+async fn arrive<'a>(
+    service: &'a Service,
+    settings: &Settings,
+    stream: &TcpStream,
+    client: &mut SocketAddr,
+    began: Instant,
+) -> Result<(Connect, Ticket<'a>), No> {
+    let spec = &settings.spec;
+    let mut ticket = service.waiting.enter(spec.settings.max_waiting);
+    let deadline = began + spec.settings.connect_within;
+    if proxy_protocol::is_expected(&spec.settings.proxy_protocol_from, client.ip()) {
+        let told = header::read(stream, &ticket, deadline).await.map_err(No::without_answer)?;
+        *client = told.unwrap_or(*client);
+    }
+    if spec.sources.deny(client.ip()) {
+        return Err(No::without_answer(Refused::Denied));
+    }
+    let connect = read_connect(stream, settings, &mut ticket, deadline).await?;
+    ticket.served();
+    Ok((connect, ticket))
+}
+
 async fn read_connect(
-    stream: &mut TcpStream,
+    stream: &TcpStream,
     settings: &Settings,
     ticket: &mut Ticket<'_>,
     deadline: Instant,
@@ -104,22 +121,11 @@ async fn read_connect(
     let mut decoder = ConnectDecoder::new(mqtt.max_connect_bytes);
     let mut arrived = 0;
     loop {
-        let readable = tokio::select! {
-            readable = timeout_at(deadline, stream.readable()) => readable,
-            () = ticket.crowded_out() => return Err(No::without_answer(Refused::CrowdedOut)),
-        };
-        let Ok(readable) = readable else {
-            return Err(No::without_answer(Refused::ConnectTimeout));
-        };
-        let gone = || No::without_answer(Refused::ConnectUnfinished);
-        readable.map_err(|_| gone())?;
-        // Between two reads a client that sends nothing holds no buffer.
         let mut bytes = [0; READ_BYTES];
-        let read = match stream.try_read(&mut bytes) {
-            Ok(0) => return Err(gone()),
-            Ok(read) => read,
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => continue,
-            Err(_) => return Err(gone()),
+        let arrival = ticket.read(stream, &mut bytes, deadline).await;
+        let read = match arrival.map_err(No::without_answer)? {
+            Arrival::Bytes(read) => read,
+            Arrival::End => return Err(No::without_answer(Refused::ConnectUnfinished)),
         };
         arrived += read;
         if let Some(connect) = decoder.feed(&bytes[..read])? {
@@ -131,22 +137,19 @@ async fn read_connect(
     }
 }
 
-async fn ask_brokers(
-    service: &Service,
-    settings: &Settings,
-    connect: &Connect,
-    client: SocketAddr,
-) -> Result<Accepted, No> {
-    if service.is_quarantined(connect.client_id()) {
-        return Err(No::to(connect.version(), Refused::Quarantined));
+async fn ask_brokers(asking: &Asking<'_>, stream: &TcpStream) -> Result<Accepted, No> {
+    let version = asking.connect.version();
+    if asking.service.is_quarantined(asking.connect.client_id()) {
+        return Err(No::to(version, Refused::Quarantined));
     }
-    match offer::offer(service, settings, connect, client).await {
+    let vip = stream.local_addr().unwrap_or(asking.settings.spec.address);
+    match offer::offer(asking, vip).await {
         Ok(accepted) => Ok(accepted),
         // In the broker's own words.
         Err(offer::Failed { refused, answer: Some(answer) }) => {
             Err(No { reason: refused.name(), answer: Some(answer) })
         }
-        Err(offer::Failed { refused, answer: None }) => Err(No::to(connect.version(), refused)),
+        Err(offer::Failed { refused, answer: None }) => Err(No::to(version, refused)),
     }
 }
 
