@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::model::{
     Affinity, AllDown, Ejection, Guard, HashKey, Limits, LogFormat, LogLevel, LogSettings, Mode,
-    MqttSettings, MqttVersion, Policy, PortRange, Refusal, StatusRange, Timeouts, TlsVersion,
-    Weight, XdpMode,
+    MqttSettings, MqttVersion, Pacing, Policy, PortRange, Refusal, SendProxyProtocol, StatusRange,
+    StickySettings, Timeouts, TlsVersion, Weight, WhenAway, XdpMode,
 };
 
 const fn seconds(seconds: u64) -> Duration {
@@ -106,10 +106,18 @@ pub const MQTT: MqttSettings = MqttSettings {
     tcp_keepalive: seconds(60),
     tcp_user_timeout: seconds(60),
     takeover: false,
+    proxy_protocol_from: Vec::new(),
+    send_proxy_protocol: SendProxyProtocol::Off,
+    pacing: Pacing { source: None, service: None, backend: None, max_wait: seconds(30) },
+    sticky: None,
     connection_log: None,
     tls: None,
     broker_tls: None,
 };
+
+/// `services[].mqtt.sticky`, where it is there
+pub const STICKY: StickySettings =
+    StickySettings { entries: 1_000_000, when_away: WhenAway::ComeBack };
 
 /// `services[].backends[].weight`
 pub const WEIGHT: Weight = Weight::DEFAULT;

@@ -101,6 +101,10 @@ mapping! {
         tcp_keepalive: Text,
         tcp_user_timeout: Text,
         takeover: Text,
+        proxy_protocol_from: Vec<Text>,
+        send_proxy_protocol: Text,
+        pacing: Pacing,
+        sticky: Sticky,
         connection_log: Text,
         tls: ServerTls,
         broker_tls: BrokerTls,
@@ -123,6 +127,8 @@ mapping! {
 mapping! { CertificateFiles { certificate_file: Text, key_file: Text, } }
 mapping! { BrokerTls { ca_file: Text, server_name: Text, certificate_file: Text, key_file: Text, } }
 
+mapping! { Pacing { source: Text, service: Text, backend: Text, max_wait: Text, } }
+mapping! { Sticky { entries: Text, when_away: Text, } }
 mapping! { SynRates { source: SynRate, prefix: PrefixRate, } }
 mapping! { SynRate { rate: Text, burst: Text, } }
 mapping! { PrefixRate { bits: Text, rate: Text, burst: Text, } }

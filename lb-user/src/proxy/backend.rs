@@ -30,6 +30,7 @@ pub struct Backend {
     opened: AtomicU64,
     closed: AtomicU64,
     full: AtomicU64,
+    paced: AtomicU64,
     accepted: AtomicU64,
     refused: AtomicU64,
     unavailable: AtomicU64,
@@ -51,6 +52,7 @@ impl Backend {
             opened: AtomicU64::default(),
             closed: AtomicU64::default(),
             full: AtomicU64::default(),
+            paced: AtomicU64::default(),
             accepted: AtomicU64::default(),
             refused: AtomicU64::default(),
             unavailable: AtomicU64::default(),
@@ -94,6 +96,11 @@ impl Backend {
         self.full.fetch_add(1, Relaxed);
     }
 
+    /// Takes note that a connection was not given to it, because more come than it takes.
+    pub fn note_paced(&self) {
+        self.paced.fetch_add(1, Relaxed);
+    }
+
     /// Takes note of bytes from a client.
     pub fn note_to_backend(&self, bytes: usize) {
         self.bytes_to_backend.fetch_add(bytes as u64, Relaxed);
@@ -115,6 +122,7 @@ impl Backend {
             opened: read(&self.opened),
             attempted: read(&self.attempted),
             full: read(&self.full),
+            paced: read(&self.paced),
             connack_accepted: read(&self.accepted),
             connack_refused: read(&self.refused),
             connack_unavailable: read(&self.unavailable),

@@ -2,6 +2,8 @@
 
 use std::{fmt, io};
 
+use super::pacing;
+
 /// An order to end a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -90,6 +92,16 @@ impl fmt::Display for End {
     }
 }
 
+impl From<pacing::Refusal> for Refused {
+    fn from(refusal: pacing::Refusal) -> Self {
+        match refusal {
+            pacing::Refusal::Source => Self::PacedSource,
+            pacing::Refusal::Service => Self::PacedService,
+            pacing::Refusal::Backend => Self::PacedBackend,
+        }
+    }
+}
+
 /// Why a client was not let in; beside what is malformed about its CONNECT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
@@ -117,11 +129,19 @@ pub enum Refused {
     Unavailable,
     /// Its Client Identifier is in quarantine.
     Quarantined,
+    /// It came from a proxy in front, without a header of the PROXY protocol that can be read.
+    ProxyHeader,
+    /// Its source opens connections faster than it may.
+    PacedSource,
+    /// More clients wait for the service than it lets in in time.
+    PacedService,
+    /// More clients wait for each backend than it takes in time.
+    PacedBackend,
 }
 
 impl Refused {
     /// All of them, each once.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 16] = [
         Self::TlsFailed,
         Self::CertificateName,
         Self::Denied,
@@ -134,6 +154,10 @@ impl Refused {
         Self::NoAnswer,
         Self::Unavailable,
         Self::Quarantined,
+        Self::ProxyHeader,
+        Self::PacedSource,
+        Self::PacedService,
+        Self::PacedBackend,
     ];
 
     /// Its name in metrics and logs; it never changes.
@@ -152,6 +176,10 @@ impl Refused {
             Self::NoAnswer => "no_answer",
             Self::Unavailable => "unavailable",
             Self::Quarantined => "quarantined",
+            Self::ProxyHeader => "proxy_header",
+            Self::PacedSource => "paced_source",
+            Self::PacedService => "paced_service",
+            Self::PacedBackend => "paced_backend",
         }
     }
 
@@ -165,12 +193,13 @@ impl Refused {
             | Self::TlsFailed
             | Self::ConnectTimeout
             | Self::ConnectUnfinished
-            | Self::ConnectMemory => None,
-            Self::NoBackend | Self::NoAnswer | Self::Unavailable => Some(0x88),
+            | Self::ConnectMemory
+            | Self::ProxyHeader => None,
+            Self::NoBackend | Self::NoAnswer | Self::Unavailable | Self::PacedBackend => Some(0x88),
             // Not authorized.
             Self::CertificateName => Some(0x87),
-            Self::Full => Some(0x89),
-            Self::Quarantined => Some(0x9f),
+            Self::Full | Self::PacedService => Some(0x89),
+            Self::Quarantined | Self::PacedSource => Some(0x9f),
         }
     }
 }

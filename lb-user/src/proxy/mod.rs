@@ -11,9 +11,11 @@ mod boundary;
 pub mod choose;
 mod end;
 mod half;
+mod header;
 mod listener;
 mod log;
 mod offer;
+mod pace;
 pub mod pacing;
 mod policy;
 mod proxies;
@@ -29,9 +31,20 @@ pub mod spec;
 pub mod sticky;
 mod stream;
 mod takeover;
+#[cfg(test)]
+mod tests;
 pub mod tls;
 mod waiting;
+
+use crate::config::model::MqttSettings;
 
 pub use end::Refused;
 pub use proxies::{PrepareError, Proxies, Ready, Seen};
 pub use registry::Connection;
+
+/// What a connection that the balancer opens for itself begins with, where brokers want a header of
+/// the PROXY protocol.
+#[must_use]
+pub fn header_of_our_own(settings: &MqttSettings) -> Vec<u8> {
+    header::of_our_own(settings.send_proxy_protocol)
+}

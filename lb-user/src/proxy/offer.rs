@@ -4,13 +4,15 @@ use std::{io, net::SocketAddr};
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    time::timeout,
+    time::{Instant, timeout},
 };
 
 use super::{
     backend::Place,
     choose::{Client, Why, key::Identity},
     end::Refused,
+    header,
+    pacing::{self, Gate},
     service::{Service, Settings},
     socket,
     stream::Stream,
@@ -51,16 +53,33 @@ enum Miss {
     Elsewhere(Vec<u8>),
 }
 
-/// Tries brokers in the order in which they are chosen, at most as often as the settings say. What is
-/// refused for a reason that lies with the client is accepted here: the client hears it from its
-/// broker.
-pub async fn offer(
-    service: &Service,
-    settings: &Settings,
-    connect: &Connect,
-    client: SocketAddr,
-    tls: Option<&ClientTls>,
-) -> Result<Accepted, Failed> {
+/// A client that asks for a broker.
+#[derive(Clone, Copy, Debug)]
+pub struct Asking<'a> {
+    /// Its service.
+    pub service: &'a Service,
+    /// What holds for it.
+    pub settings: &'a Settings,
+    /// What it said.
+    pub connect: &'a Connect,
+    /// Where it is.
+    pub client: SocketAddr,
+    /// What its TLS says, if that ended here.
+    pub tls: Option<&'a ClientTls>,
+}
+
+/// Tries brokers in the order in which they are chosen, at most as often as the settings say, each at
+/// the pace that clients are let in at. `vip` is where the client connected to.
+///
+/// What is refused for a reason that lies with the client is accepted here: the client hears it from
+/// its broker.
+pub async fn offer(asking: &Asking<'_>, vip: SocketAddr) -> Result<Accepted, Failed> {
+    let Asking { service, settings, connect, client, tls } = *asking;
+    let gates = &service.gates;
+    let deadline = gates.deadline(Instant::now());
+    for gate in [Gate::Source(client.ip()), Gate::Service] {
+        gates.pass(gate, deadline).await.map_err(Failed::from)?;
+    }
     let certificate = tls.and_then(|tls| tls.certificate.as_ref());
     let identity = Identity {
         client_id: connect.client_id(),
@@ -69,17 +88,24 @@ pub async fn offer(
         subject_alt_name: certificate
             .and_then(|one| one.subject_alt_names.first().map(String::as_str)),
     };
-    let asking = Client { source: client.ip(), identity };
+    let asks = Client { source: client.ip(), identity };
+    let send = settings.spec.settings.send_proxy_protocol;
+    let preamble = header::of(send, client, vip, tls.map(ClientTls::tlvs).unwrap_or_default());
     let mut tried = Vec::new();
     let mut failed = None;
     for _ in 0..settings.spec.settings.attempts {
-        let (place, why) = match service.choose(&asking, &tried) {
+        let (place, why) = match service.choose(&asks, &tried) {
             Ok(chosen) => chosen,
             Err(refused) => return Err(failed.unwrap_or(Failed { refused, answer: None })),
         };
         let backend = place.backend();
         tried.push(backend.id);
-        match ask(&place, settings, connect).await {
+        if let Err(refusal) = gates.pass(Gate::Backend(backend.id), deadline).await {
+            backend.note_paced();
+            failed.get_or_insert(Failed::from(refusal));
+            continue;
+        }
+        match ask(&place, settings, &preamble, connect).await {
             Ok((broker, answer)) => {
                 backend.note_answer(&answer.packet);
                 match elsewhere(&answer) {
@@ -97,6 +123,12 @@ pub async fn offer(
         }
     }
     Err(failed.unwrap_or(Failed { refused: Refused::NoBackend, answer: None }))
+}
+
+impl From<pacing::Refusal> for Failed {
+    fn from(refusal: pacing::Refusal) -> Self {
+        Self { refused: refusal.into(), answer: None }
+    }
 }
 
 impl From<Miss> for Failed {
@@ -137,16 +169,17 @@ enum AskError {
 async fn ask(
     place: &Place,
     settings: &Settings,
+    preamble: &[u8],
     connect: &Connect,
 ) -> Result<(Stream, Answer), AskError> {
     let mqtt = &settings.spec.settings;
     let backend = place.backend();
-    let broker = socket::connect(backend.address, mqtt).await.map_err(AskError::Connect)?;
-    let mut broker = timeout(mqtt.connack_within, settings.tls.to_broker(backend.address, broker))
-        .await
-        .map_err(|_| AskError::Late)?
-        .map_err(AskError::Tls)?;
+    let mut broker = socket::connect(backend.address, mqtt).await.map_err(AskError::Connect)?;
     let talk = async {
+        // In front of TLS, too (section 2 of the specification).
+        broker.write_all(preamble).await?;
+        let broker = settings.tls.to_broker(backend.address, broker).await;
+        let mut broker = broker.map_err(AskError::Tls)?;
         broker.write_all(connect.packet()).await?;
         broker.flush().await?;
         backend.note_to_backend(connect.packet().len());
@@ -158,10 +191,9 @@ async fn ask(
                 return Err(AskError::Closed);
             }
             if let Some(answer) = decoder.feed(&bytes[..read])? {
-                return Ok(answer);
+                return Ok((broker, answer));
             }
         }
     };
-    let answer = timeout(mqtt.connack_within, talk).await.map_err(|_| AskError::Late)??;
-    Ok((broker, answer))
+    timeout(mqtt.connack_within, talk).await.map_err(|_| AskError::Late)?
 }

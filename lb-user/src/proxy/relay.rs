@@ -77,7 +77,8 @@ where
             poll_fn(|cx| self.poll(cx, ordered.as_mut(), timer.as_mut())).await
         };
         if let End::Ordered(order) = end {
-            self.say_goodbye(order).await;
+            // In a place of its own: every connection would carry its room along, all its life.
+            Box::pin(self.say_goodbye(order)).await;
         }
         end
     }

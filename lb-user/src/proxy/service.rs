@@ -12,6 +12,7 @@ use super::{
     choose::{self, Candidate, Choice, Chooser, Why},
     end::{Order, Refused},
     log::ConnectionLog,
+    pace::Gates,
     policy,
     registry::{Connection, Registry},
     sides::TlsSides,
@@ -30,6 +31,8 @@ pub struct Service {
     pub waiting: Waiting,
     /// Those whom a broker has accepted.
     pub registry: Arc<Registry>,
+    /// What a CONNECT must pass.
+    pub gates: Gates,
     owners: Mutex<Owners>,
     refusals: Mutex<BTreeMap<&'static str, u64>>,
 }
@@ -60,6 +63,7 @@ impl Service {
         let snapshot = Snapshot::default();
         let chooser = Chooser::new(policy::of(&settings.spec.settings), &[], snapshot.seed);
         Self {
+            gates: Gates::new(settings.spec.settings.pacing),
             settings: RwLock::new(settings),
             choosing: Mutex::new(Choosing { chooser, snapshot, backends: Vec::new() }),
             waiting: Waiting::default(),
@@ -77,6 +81,7 @@ impl Service {
 
     /// Changes what holds for new connections.
     pub fn set(&self, settings: Settings) {
+        self.gates.set(settings.spec.settings.pacing);
         let mut current = self.settings.write().unwrap_or_else(PoisonError::into_inner);
         let policy = policy::of(&settings.spec.settings);
         let same = policy::is_same(&current.spec.settings, &settings.spec.settings);
@@ -111,6 +116,7 @@ impl Service {
         choosing.snapshot = snapshot;
         let kept: Vec<u32> = choosing.backends.iter().map(|backend| backend.id).collect();
         drop(choosing);
+        self.gates.retain_backends(|id| kept.contains(&id));
         self.registry.end(Order::BackendRemoved, |one| !kept.contains(&one.backend.id));
     }
 

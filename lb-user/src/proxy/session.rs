@@ -12,13 +12,15 @@ use std::{
 use tokio::{
     io::{AsyncRead as _, AsyncWriteExt as _, ReadBuf},
     net::TcpStream,
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, timeout},
 };
 
 use super::{
     end::{End, Refused},
+    header,
     log::{ConnectPart, LedPart, Line},
-    offer::{self, Accepted},
+    offer::{self, Accepted, Asking},
+    proxy_protocol,
     registry::{Beginning, Entry},
     relay::{Relay, drain},
     service::{Service, Settings},
@@ -66,29 +68,28 @@ impl No {
 }
 
 /// Leads the client to a broker, or refuses it.
-pub async fn run(service: Arc<Service>, stream: TcpStream, client: SocketAddr) {
+pub async fn run(service: Arc<Service>, stream: TcpStream, peer: SocketAddr) {
     let began = Instant::now();
     let settings = service.settings();
-    if settings.spec.sources.deny(client.ip()) {
-        let no = No::without_answer(Refused::Denied);
-        return refuse(&service, &settings, (client, began), None, None, no).await;
-    }
     let mqtt = &settings.spec.settings;
     if socket::set_up(&stream, mqtt).is_err() {
         // It has gone already.
         return service.note_refusal(Refused::ConnectUnfinished.name());
     }
+    // What a large CONNECT holds is counted until a broker has it.
     let mut ticket = service.waiting.enter(mqtt.max_waiting);
     let deadline = began + mqtt.connect_within;
-    let (mut stream, tls) = match shake_hands(stream, &settings, &ticket, deadline).await {
-        Ok(shaken) => shaken,
+    let mut client = peer;
+    let arrived = arrive(stream, &settings, &mut client, &ticket, deadline).await;
+    let (mut stream, tls) = match arrived {
+        Ok(arrived) => arrived,
         Err(no) => {
             return refuse(&service, &settings, (client, began), None, None, no).await;
         }
     };
-    let arrived = read_connect(&mut stream, &settings, &mut ticket, deadline).await;
+    let connect = read_connect(&mut stream, &settings, &mut ticket, deadline).await;
     ticket.served();
-    let connect = match arrived {
+    let connect = match connect {
         Ok(connect) => connect,
         Err(no) => {
             return refuse(&service, &settings, (client, began), None, Some(stream), no).await;
@@ -102,8 +103,9 @@ pub async fn run(service: Arc<Service>, stream: TcpStream, client: SocketAddr) {
         }
     };
     // In a place of its own: most of the time that a client needs is spent before.
-    let asked = Box::pin(ask_brokers(&service, &settings, &connect, client, tls.as_ref())).await;
-    match asked {
+    let tls = tls.as_ref();
+    let asking = Asking { service: &service, settings: &settings, connect: &connect, client, tls };
+    match Box::pin(ask_brokers(&asking, stream.tcp())).await {
         Ok(accepted) => begin(&service, settings, stream, client, connect, accepted),
         Err(no) => {
             let connect = Some(&connect);
@@ -112,26 +114,29 @@ pub async fn run(service: Arc<Service>, stream: TcpStream, client: SocketAddr) {
     }
 }
 
-/// Ends TLS, where the service has it.
-async fn shake_hands(
+/// Hears who the client is where a proxy in front says it, and ends TLS where the service has it.
+async fn arrive(
     stream: TcpStream,
     settings: &Settings,
+    client: &mut SocketAddr,
     ticket: &Ticket<'_>,
     deadline: Instant,
 ) -> Result<(Stream, Option<ClientTls>), No> {
+    let spec = &settings.spec;
+    if proxy_protocol::is_expected(&spec.settings.proxy_protocol_from, client.ip()) {
+        let told = header::read(&stream, ticket, deadline).await.map_err(No::without_answer)?;
+        *client = told.unwrap_or(*client);
+    }
+    if spec.sources.deny(client.ip()) {
+        return Err(No::without_answer(Refused::Denied));
+    }
     // In a place of its own: a handshake is large, and over soon.
     let shaking = Box::pin(settings.tls.to_client(stream));
-    let shaken = tokio::select! {
-        shaken = timeout_at(deadline, shaking) => shaken,
-        () = ticket.crowded_out() => return Err(No::without_answer(Refused::CrowdedOut)),
-    };
-    match shaken {
-        Ok(Ok(shaken)) => Ok(shaken),
-        Ok(Err(error)) => {
-            Err(No { error: Some(error.to_string()), ..No::without_answer(Refused::TlsFailed) })
-        }
-        Err(_) => Err(No::without_answer(Refused::ConnectTimeout)),
-    }
+    let shaken = ticket.during(deadline, shaking).await.map_err(No::without_answer)?;
+    shaken.map_err(|error| No {
+        error: Some(error.to_string()),
+        ..No::without_answer(Refused::TlsFailed)
+    })
 }
 
 async fn read_connect(
@@ -144,14 +149,8 @@ async fn read_connect(
     let mut decoder = ConnectDecoder::new(mqtt.max_connect_bytes);
     let mut arrived = 0;
     loop {
-        let fed = tokio::select! {
-            fed = timeout_at(deadline, feed(stream, &mut decoder)) => fed,
-            () = ticket.crowded_out() => return Err(No::without_answer(Refused::CrowdedOut)),
-        };
-        let Ok(fed) = fed else {
-            return Err(No::without_answer(Refused::ConnectTimeout));
-        };
-        let (read, connect) = fed?;
+        let fed = ticket.during(deadline, feed(stream, &mut decoder)).await;
+        let (read, connect) = fed.map_err(No::without_answer)??;
         arrived += read;
         if let Some(connect) = connect {
             return Ok(connect);
@@ -213,23 +212,19 @@ async fn feed(
     .await
 }
 
-async fn ask_brokers(
-    service: &Service,
-    settings: &Settings,
-    connect: &Connect,
-    client: SocketAddr,
-    tls: Option<&ClientTls>,
-) -> Result<Accepted, No> {
-    if service.is_quarantined(connect.client_id()) {
-        return Err(No::to(connect.version(), Refused::Quarantined));
+async fn ask_brokers(asking: &Asking<'_>, stream: &TcpStream) -> Result<Accepted, No> {
+    let version = asking.connect.version();
+    if asking.service.is_quarantined(asking.connect.client_id()) {
+        return Err(No::to(version, Refused::Quarantined));
     }
-    match offer::offer(service, settings, connect, client, tls).await {
+    let vip = stream.local_addr().unwrap_or(asking.settings.spec.address);
+    match offer::offer(asking, vip).await {
         Ok(accepted) => Ok(accepted),
         // In the broker's own words.
         Err(offer::Failed { refused, answer: Some(answer) }) => {
             Err(No { reason: refused.name(), error: None, answer: Some(answer) })
         }
-        Err(offer::Failed { refused, answer: None }) => Err(No::to(connect.version(), refused)),
+        Err(offer::Failed { refused, answer: None }) => Err(No::to(version, refused)),
     }
 }
 

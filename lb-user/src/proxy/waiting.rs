@@ -2,13 +2,20 @@
 
 use std::{
     collections::BTreeMap,
+    io,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
 };
 
-use tokio::sync::Notify;
+use tokio::{
+    net::TcpStream,
+    sync::Notify,
+    time::{Instant, timeout_at},
+};
+
+use super::end::Refused;
 
 /// Bytes that every connection may hold without asking: a usual CONNECT fits.
 const FREE_BYTES: usize = 1024;
@@ -26,6 +33,15 @@ pub struct Waiting {
 struct Line {
     next: u64,
     tickets: BTreeMap<u64, Arc<Notify>>,
+}
+
+/// What a read brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// So many bytes.
+    Bytes(usize),
+    /// The client has closed, or is gone.
+    End,
 }
 
 /// A place in the line; dropped, it is left.
@@ -64,9 +80,42 @@ impl Waiting {
 }
 
 impl Ticket<'_> {
-    /// Ready when this one has to give way.
-    pub async fn crowded_out(&self) {
-        self.away.notified().await;
+    /// Reads what has arrived, or waits for it until `deadline`, or until this one has to give way.
+    /// While it waits, it holds no buffer but the one of the caller.
+    pub async fn read(
+        &self,
+        stream: &TcpStream,
+        bytes: &mut [u8],
+        deadline: Instant,
+    ) -> Result<Arrival, Refused> {
+        loop {
+            tokio::select! {
+                readable = timeout_at(deadline, stream.readable()) => match readable {
+                    Err(_) => return Err(Refused::ConnectTimeout),
+                    Ok(Err(_)) => return Ok(Arrival::End),
+                    Ok(Ok(())) => {}
+                },
+                () = self.away.notified() => return Err(Refused::CrowdedOut),
+            }
+            match stream.try_read(bytes) {
+                Ok(0) => return Ok(Arrival::End),
+                Ok(read) => return Ok(Arrival::Bytes(read)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return Ok(Arrival::End),
+            }
+        }
+    }
+
+    /// Waits for `future` until `deadline`, or until this one has to give way.
+    pub async fn during<F: Future>(
+        &self,
+        deadline: Instant,
+        future: F,
+    ) -> Result<F::Output, Refused> {
+        tokio::select! {
+            done = timeout_at(deadline, future) => done.map_err(|_| Refused::ConnectTimeout),
+            () = self.away.notified() => Err(Refused::CrowdedOut),
+        }
     }
 
     /// Whether all together may hold so many bytes if this one holds `bytes`, of `most`.
@@ -103,7 +152,7 @@ mod tests {
         second.served();
         let third = waiting.enter(2);
         let fourth = waiting.enter(2);
-        first.crowded_out().await;
+        first.away.notified().await;
         assert_eq!(waiting.len(), 2);
         drop((third, first));
         assert_eq!(waiting.len(), 1);

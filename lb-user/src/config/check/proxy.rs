@@ -10,7 +10,10 @@ use crate::{
     config::{
         defaults,
         fault::Fault,
-        model::{HashKey, Mode, MqttSettings, Policy},
+        model::{
+            HashKey, Mode, MqttSettings, Pacing, Policy, Prefix, SendProxyProtocol, StickySettings,
+            WhenAway,
+        },
         raw, value,
     },
     proxy::choose::{
@@ -93,6 +96,19 @@ fn settings(at: &At, raw: &raw::Mqtt) -> Checked<MqttSettings> {
     let log = at.optional("connection_log", raw.connection_log.as_ref(), value::absolute_path);
     let tls = proxy_tls::server(&at.key("tls"), raw.tls.as_ref());
     let broker_tls = proxy_tls::broker(&at.key("broker_tls"), raw.broker_tls.as_ref());
+    let from = prefixes(&at.key("proxy_protocol_from"), raw.proxy_protocol_from.as_deref());
+    let known = [
+        ("off", SendProxyProtocol::Off),
+        ("v1", SendProxyProtocol::V1),
+        ("v2", SendProxyProtocol::V2),
+    ];
+    let send = raw.send_proxy_protocol.as_ref();
+    let send = at.defaulted("send_proxy_protocol", send, default.send_proxy_protocol, |text| {
+        value::choice(text, &known)
+    });
+    let empty = raw::Pacing::default();
+    let pacing = pacing(&at.key("pacing"), raw.pacing.as_ref().unwrap_or(&empty));
+    let sticky = raw.sticky.as_ref().map(|raw| sticky(&at.key("sticky"), raw)).transpose();
     let (max_connect_bytes, connect_memory_bytes) = sizes?;
     Ok(MqttSettings {
         max_connect_bytes,
@@ -105,11 +121,58 @@ fn settings(at: &At, raw: &raw::Mqtt) -> Checked<MqttSettings> {
         tcp_keepalive: keepalive?,
         tcp_user_timeout: user_timeout?,
         takeover: takeover?,
+        proxy_protocol_from: from?,
+        send_proxy_protocol: send?,
+        pacing: pacing?,
+        sticky: sticky?,
         connection_log: log?,
         tls: tls?,
         broker_tls: broker_tls?,
         ..choosing?
     })
+}
+
+fn prefixes(at: &At, raw: Option<&[raw::Text]>) -> Checked<Vec<Prefix>> {
+    let each = raw.unwrap_or_default().iter().enumerate();
+    // All of them, so that every mistake is found.
+    let all: Vec<_> = each.map(|(i, text)| at.index(i).accept(trusted(&text.0))).collect();
+    all.into_iter().collect()
+}
+
+fn trusted(text: &str) -> Result<Prefix, Fault> {
+    if text.contains('/') {
+        return value::prefix(text);
+    }
+    let address = value::address(text)?;
+    Ok(Prefix::new(address, if address.is_ipv4() { 32 } else { 128 }))
+}
+
+fn pacing(at: &At, raw: &raw::Pacing) -> Checked<Pacing> {
+    let rate = |key, text: Option<&raw::Text>| {
+        let hint = "choose CONNECTs per second, 1 to 1000000; to let in none, deny the sources";
+        at.optional(key, text, |text| value::number(text, 1..=1_000_000, hint))
+    };
+    let source = rate("source", raw.source.as_ref());
+    let service = rate("service", raw.service.as_ref());
+    let backend = rate("backend", raw.backend.as_ref());
+    let default = defaults::MQTT.pacing.max_wait;
+    let max_wait = at.defaulted("max_wait", raw.max_wait.as_ref(), default, |text| {
+        value::duration(text, SHORTEST)
+    });
+    Ok(Pacing { source: source?, service: service?, backend: backend?, max_wait: max_wait? })
+}
+
+fn sticky(at: &At, raw: &raw::Sticky) -> Checked<StickySettings> {
+    let default = defaults::STICKY;
+    let hint = "choose how many clients are remembered, about 100 bytes each";
+    let entries = at.defaulted("entries", raw.entries.as_ref(), default.entries, |text| {
+        value::number(text, 1..=100_000_000, hint)
+    });
+    let known = [("come_back", WhenAway::ComeBack), ("stay", WhenAway::Stay)];
+    let away = at.defaulted("when_away", raw.when_away.as_ref(), default.when_away, |text| {
+        value::choice(text, &known)
+    });
+    Ok(StickySettings { entries: entries?, when_away: away? })
 }
 
 /// The settings of the choice; the others are defaults.

@@ -27,7 +27,9 @@ pub use health::{
     Ejection, HealthCheck, HttpCheck, MqttCheck, MqttVersion, Password, Probe, StatusRange, Timing,
     Tls,
 };
-pub use mqtt::{HashKey, MqttSettings, Policy};
+pub use mqtt::{
+    HashKey, MqttSettings, Pacing, Policy, SendProxyProtocol, StickySettings, WhenAway,
+};
 pub use name::{InvalidName, Name};
 pub use ports::{PortRange, overlaps};
 pub use prefix::{InvalidPrefix, Prefix};

@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{BrokerTls, ServerTls, duration};
+use super::{BrokerTls, Prefix, ServerTls, duration};
 
 /// The settings of a service in the mode `mqtt`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -46,12 +46,65 @@ pub struct MqttSettings {
     pub tcp_user_timeout: Duration,
     /// Whether a Client Identifier has one connection only, the newest.
     pub takeover: bool,
+    /// Proxies in front, which say by the PROXY protocol who their clients are.
+    pub proxy_protocol_from: Vec<Prefix>,
+    /// How brokers are told who the client is.
+    pub send_proxy_protocol: SendProxyProtocol,
+    /// How fast clients are let in.
+    pub pacing: Pacing,
+    /// How clients return to the broker that has their session; `None` leaves it to the policy.
+    pub sticky: Option<StickySettings>,
     /// Where each connection is logged that ended; `None` is nowhere. Absolute.
     pub connection_log: Option<PathBuf>,
     /// TLS towards clients; `None` means plain TCP.
     pub tls: Option<ServerTls>,
     /// TLS towards brokers; `None` means plain TCP.
     pub broker_tls: Option<BrokerTls>,
+}
+
+/// How brokers are told who the client is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SendProxyProtocol {
+    /// They are not.
+    Off,
+    /// By version 1 of the PROXY protocol.
+    V1,
+    /// By version 2 of the PROXY protocol.
+    V2,
+}
+
+/// How fast clients are let in, in CONNECTs per second; `None` is as fast as they come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Pacing {
+    /// From one IPv4 address, or one /64 of IPv6.
+    pub source: Option<u32>,
+    /// To all backends together.
+    pub service: Option<u32>,
+    /// To one backend.
+    pub backend: Option<u32>,
+    /// How long a client may wait for its turn.
+    #[serde(serialize_with = "duration::serialize")]
+    pub max_wait: Duration,
+}
+
+/// How clients return to the broker that has their session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct StickySettings {
+    /// The most Client Identifiers that are remembered; who was not seen for longest is forgotten.
+    pub entries: u32,
+    /// What becomes of a client that went elsewhere while its broker was down.
+    pub when_away: WhenAway,
+}
+
+/// What becomes of a client that went elsewhere while its broker was down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WhenAway {
+    /// It returns when its broker is back.
+    ComeBack,
+    /// It stays there.
+    Stay,
 }
 
 /// Which backend a connection gets.

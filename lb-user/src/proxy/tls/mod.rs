@@ -15,7 +15,7 @@ mod server;
 mod settings;
 
 #[cfg(test)]
-mod tests;
+pub(in crate::proxy) mod tests;
 
 use std::path::PathBuf;
 

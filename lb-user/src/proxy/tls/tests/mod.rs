@@ -1,5 +1,5 @@
 mod brokers;
 mod clients;
 mod hellos;
-mod pki;
+pub(in crate::proxy) mod pki;
 mod servers;

@@ -21,22 +21,22 @@ use tokio_rustls::rustls::{
 };
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use super::super::*;
+use crate::proxy::tls::*;
 
-pub(super) const LATER: (i32, u8, u8) = (2090, 1, 1);
-pub(super) const BEFORE: (i32, u8, u8) = (2001, 1, 1);
+pub(in crate::proxy) const LATER: (i32, u8, u8) = (2090, 1, 1);
+pub(in crate::proxy) const BEFORE: (i32, u8, u8) = (2001, 1, 1);
 
-pub(super) struct Authority {
-    pub(super) dir: TempDir,
+pub(in crate::proxy) struct Authority {
+    pub(in crate::proxy) dir: TempDir,
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
 
 /// What a certificate says.
-pub(super) struct Subject<'a> {
-    pub(super) names: &'a [&'a str],
-    pub(super) common_name: &'a str,
-    pub(super) serial: u64,
-    pub(super) not_after: (i32, u8, u8),
+pub(in crate::proxy) struct Subject<'a> {
+    pub(in crate::proxy) names: &'a [&'a str],
+    pub(in crate::proxy) common_name: &'a str,
+    pub(in crate::proxy) serial: u64,
+    pub(in crate::proxy) not_after: (i32, u8, u8),
 }
 
 impl Default for Subject<'_> {
@@ -46,7 +46,7 @@ impl Default for Subject<'_> {
 }
 
 impl Authority {
-    pub(super) fn new() -> Self {
+    pub(in crate::proxy) fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
@@ -57,12 +57,12 @@ impl Authority {
         Self { dir, issuer }
     }
 
-    pub(super) fn path(&self, name: &str) -> PathBuf {
+    pub(in crate::proxy) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
     /// A certificate with its key, in files that are called `name`.
-    pub(super) fn issue(&self, name: &str, subject: &Subject<'_>) -> CertificateFiles {
+    pub(in crate::proxy) fn issue(&self, name: &str, subject: &Subject<'_>) -> CertificateFiles {
         let names: Vec<String> = subject.names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).unwrap();
         params.distinguished_name.push(DnType::CommonName, subject.common_name);
@@ -81,7 +81,12 @@ impl Authority {
     }
 
     /// A list that revokes these serial numbers.
-    pub(super) fn crl(&self, name: &str, serials: &[u64], next: (i32, u8, u8)) -> PathBuf {
+    pub(in crate::proxy) fn crl(
+        &self,
+        name: &str,
+        serials: &[u64],
+        next: (i32, u8, u8),
+    ) -> PathBuf {
         let revoked = |serial: &u64| RevokedCertParams {
             serial_number: SerialNumber::from(*serial),
             revocation_time: date_time_ymd(2000, 1, 1),
@@ -101,17 +106,17 @@ impl Authority {
         path
     }
 
-    pub(super) fn authorities(&self, crl_files: &[PathBuf]) -> ClientAuthorities {
+    pub(in crate::proxy) fn authorities(&self, crl_files: &[PathBuf]) -> ClientAuthorities {
         ClientAuthorities { ca_file: self.path("ca.pem"), crl_files: crl_files.to_vec() }
     }
 
     /// Clients that trust this authority.
-    pub(super) fn client(&self) -> Client {
+    pub(in crate::proxy) fn client(&self) -> Client {
         Client { ca: self.path("ca.pem"), certificate: None, alpn: Vec::new(), version: None }
     }
 }
 
-pub(super) fn settings(certificates: Vec<CertificateFiles>) -> ServerSettings {
+pub(in crate::proxy) fn settings(certificates: Vec<CertificateFiles>) -> ServerSettings {
     ServerSettings {
         certificates,
         alpn: vec![ALPN_MQTT.to_vec()],
@@ -121,19 +126,19 @@ pub(super) fn settings(certificates: Vec<CertificateFiles>) -> ServerSettings {
 }
 
 #[derive(Clone)]
-pub(super) struct Client {
-    pub(super) ca: PathBuf,
-    pub(super) certificate: Option<CertificateFiles>,
-    pub(super) alpn: Vec<Vec<u8>>,
-    pub(super) version: Option<Version>,
+pub(in crate::proxy) struct Client {
+    pub(in crate::proxy) ca: PathBuf,
+    pub(in crate::proxy) certificate: Option<CertificateFiles>,
+    pub(in crate::proxy) alpn: Vec<Vec<u8>>,
+    pub(in crate::proxy) version: Option<Version>,
 }
 
 impl Client {
-    pub(super) fn with(&self, certificate: &CertificateFiles) -> Self {
+    pub(in crate::proxy) fn with(&self, certificate: &CertificateFiles) -> Self {
         Self { certificate: Some(certificate.clone()), ..self.clone() }
     }
 
-    pub(super) fn config(&self) -> Arc<ClientConfig> {
+    pub(in crate::proxy) fn config(&self) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_file(&self.ca).unwrap()).unwrap();
         let versions = match self.version {
@@ -160,15 +165,15 @@ impl Client {
 
 /// What both sides know after a handshake.
 #[derive(Debug)]
-pub(super) struct Shaken {
+pub(in crate::proxy) struct Shaken {
     /// What the server knows of the client.
-    pub(super) client: ClientTls,
+    pub(in crate::proxy) client: ClientTls,
     /// The certificate that the server showed.
-    pub(super) shown: CertificateDer<'static>,
+    pub(in crate::proxy) shown: CertificateDer<'static>,
 }
 
 /// Both ends of a connection over loopback.
-pub(super) async fn loopback() -> (TcpStream, TcpStream) {
+pub(in crate::proxy) async fn loopback() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
     let (near, far) = tokio::join!(TcpStream::connect(address), listener.accept());
@@ -176,7 +181,7 @@ pub(super) async fn loopback() -> (TcpStream, TcpStream) {
 }
 
 /// Shakes hands; a byte goes each way, because only then both know that it has succeeded.
-pub(super) async fn shake(
+pub(in crate::proxy) async fn shake(
     server: &Server,
     client: &Arc<ClientConfig>,
     name: &str,
@@ -207,6 +212,6 @@ pub(super) async fn shake(
     Ok(Shaken { client: client?, shown: shown? })
 }
 
-pub(super) fn der(files: &CertificateFiles) -> CertificateDer<'static> {
+pub(in crate::proxy) fn der(files: &CertificateFiles) -> CertificateDer<'static> {
     CertificateDer::from_pem_file(&files.certificate).unwrap()
 }

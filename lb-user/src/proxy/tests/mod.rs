@@ -1,0 +1,8 @@
+//! Services as a whole, over sockets: what clients and brokers see.
+
+mod begin;
+mod bounds;
+mod end;
+mod pass;
+mod rig;
+mod tls;
