@@ -130,7 +130,7 @@ pub fn load_limits(
         if mode.is_ok_and(Mode::is_proxied) {
             return Err(Fault::new(
                 "this setting has no meaning in the mode mqtt",
-                "remove it: it is about packets of the data plane, which this mode does not use",
+                "remove it, and pace CONNECTs by `mqtt: { pacing: { backend: ... } }`",
             ));
         }
         per_second(text)
