@@ -14,6 +14,7 @@ use super::{
     log::ConnectionLog,
     pace::Gates,
     policy,
+    rebalancing::Rebalancing,
     registry::{Connection, Registry},
     sides::TlsSides,
     spec::{BackendSpec, ServiceSpec, Snapshot},
@@ -35,6 +36,8 @@ pub struct Service {
     pub gates: Gates,
     owners: Mutex<Owners>,
     refusals: Mutex<BTreeMap<&'static str, u64>>,
+    /// Connections that move to other backends.
+    pub rebalancing: Rebalancing,
 }
 
 /// What a reload may change.
@@ -70,6 +73,7 @@ impl Service {
             registry: Arc::default(),
             owners: Mutex::default(),
             refusals: Mutex::default(),
+            rebalancing: Rebalancing::default(),
         }
     }
 
@@ -130,6 +134,14 @@ impl Service {
     #[must_use]
     pub fn backends(&self) -> Vec<Arc<Backend>> {
         lock(&self.choosing).backends.clone()
+    }
+
+    /// Number, weight and connections of each backend, and whether it takes new ones.
+    #[must_use]
+    pub fn loads(&self) -> Vec<(u32, u32, u32, bool)> {
+        let choosing = lock(&self.choosing);
+        let pairs = choosing.snapshot.backends.iter().zip(&choosing.backends);
+        pairs.map(|(spec, one)| (spec.id, spec.weight, one.load(), spec.accepts)).collect()
     }
 
     /// A place for `client` at a backend other than those `tried`, and why there.

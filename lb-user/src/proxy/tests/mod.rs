@@ -4,5 +4,6 @@ mod begin;
 mod bounds;
 mod end;
 mod pass;
+mod rebalance;
 mod rig;
 mod tls;
