@@ -1,5 +1,7 @@
 //! Services in the mode `mqtt`: what the proxies are told about them, and what they tell.
 
+use std::collections::BTreeMap;
+
 use lb_common::{backend::backend_flags::ACCEPT, counters::BackendCounters};
 
 use super::{
@@ -15,6 +17,7 @@ use crate::{
     proxy::{
         Connection,
         spec::{BackendSpec, ServiceSpec, Snapshot, SourceLists},
+        tls::Expiry,
     },
 };
 
@@ -102,6 +105,7 @@ impl Controller {
             waiting: seen.waiting,
             refusals: seen.refusals.iter().map(|(name, n)| ((*name).to_owned(), *n)).collect(),
             log_lost: seen.log_lost,
+            certificates: earliest(&seen.expiries),
         })
     }
 
@@ -188,6 +192,16 @@ impl Controller {
             accepts.join(", ")
         ));
     }
+}
+
+/// When each file ends; the first end of those that stand in it.
+fn earliest(expiries: &[Expiry]) -> BTreeMap<String, i64> {
+    let mut ends = BTreeMap::new();
+    for Expiry { path, at } in expiries {
+        let end = ends.entry(path.display().to_string()).or_insert(*at);
+        *end = (*end).min(*at);
+    }
+    ends
 }
 
 const fn policy_name(policy: Policy) -> &'static str {

@@ -137,6 +137,10 @@ pub struct ProxyReport {
     pub refusals: BTreeMap<String, u64>,
     /// Lines that the log of connections lost, because the disk was too slow.
     pub log_lost: u64,
+    /// When certificates that clients are shown end, and lists of revoked ones, by file; seconds since
+    /// 1970.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub certificates: BTreeMap<String, i64>,
 }
 
 /// How many slots of a ring are in which state.

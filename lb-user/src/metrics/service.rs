@@ -43,6 +43,18 @@ pub(super) const METRICS: &[Metric] = &[
         }),
     ),
     Metric::gauge(
+        "mqlb_service_certificate_expiry_seconds",
+        &["service", "file"],
+        "In the mode mqtt: when a certificate that clients are shown ends, or a list of revoked ones; \
+         seconds since 1970.",
+        Values::OfServices(|service, samples| {
+            let Some(proxy) = &service.proxy else { return };
+            for (file, ends) in &proxy.certificates {
+                samples.put(&[file], u64::try_from(*ends).unwrap_or_default());
+            }
+        }),
+    ),
+    Metric::gauge(
         "mqlb_service_slots",
         &["service", "state"],
         "Slots of the ring, of 65537, by state, where brokers answer directly: in_transition (new \

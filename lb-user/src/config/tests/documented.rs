@@ -32,6 +32,8 @@ fn bases() -> Vec<Value> {
         set(&mut proxied, "services[].mode", "mqtt".into());
         set(&mut proxied, "services[].mqtt.policy", policy.into());
         set(&mut proxied, "services[].mqtt.sticky", Mapping::new().into());
+        let tls = "certificates: [{ certificate_file: /server.pem, key_file: /server.key }]";
+        set(&mut proxied, "services[].mqtt.tls", serde_yaml::from_str(tls).unwrap());
         bases.push(proxied);
     }
     bases
