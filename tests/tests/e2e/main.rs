@@ -11,6 +11,7 @@ mod greeting;
 mod icmp;
 mod kernel;
 mod metrics;
+mod mqtt_edges;
 mod mqtt_mode;
 mod packet_log;
 mod remnants;
