@@ -71,7 +71,7 @@ impl ChangeError {
             }
             Self::Checks(_) => "nothing was changed; mend the file it names".to_owned(),
             Self::Trace(error) => error.hint().to_owned(),
-            Self::Proxies(error) => error.hint().to_owned(),
+            Self::Proxies(error) => error.hint(),
             Self::State(error) => error.hint(),
             Self::Apply(error) if error.restored => "everything is as it was before".to_owned(),
             Self::Apply(_) | Self::Datapath(_) => {

@@ -18,9 +18,11 @@ use super::{
     log::ConnectionLog,
     registry::Connection,
     service::{Service, Settings},
+    sessions::{self, Sessions},
     sides::TlsSides,
     socket,
     spec::{ServiceSpec, Snapshot},
+    sticky::file::StickyFileError,
     tls::{Expiry, TlsError},
 };
 use crate::config::model::Name;
@@ -76,6 +78,14 @@ pub enum PrepareError {
         /// Why.
         source: TlsError,
     },
+    /// Its sticky sessions cannot be read.
+    #[error("service {service}: {source}")]
+    Sessions {
+        /// Its name.
+        service: Name,
+        /// Why.
+        source: StickyFileError,
+    },
     /// Its log cannot be opened.
     #[error("service {service}: open the log of connections {}: {source}", .path.display())]
     Log {
@@ -91,8 +101,8 @@ pub enum PrepareError {
 impl PrepareError {
     /// What to do about it.
     #[must_use]
-    pub fn hint(&self) -> &'static str {
-        match self {
+    pub fn hint(&self) -> String {
+        let hint = match self {
             Self::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
                 "another program listens there: end it, or choose another VIP or port"
             }
@@ -102,7 +112,9 @@ impl PrepareError {
             Self::Listen { .. } => "choose a VIP and port that this host can listen at",
             Self::Tls { source, .. } => source.hint(),
             Self::Log { .. } => "its directory must exist, and mqlb be allowed to write there",
-        }
+            Self::Sessions { source, .. } => return source.hint(),
+        };
+        hint.to_owned()
     }
 }
 
@@ -167,7 +179,9 @@ impl Proxies {
             let before = running.get(address).map(|one| one.service.settings().tls);
             let tls = TlsSides::load(settings, &before.unwrap_or_default(), reread)
                 .map_err(|source| PrepareError::Tls { service: name.clone(), source })?;
-            let settings = Settings { spec: Arc::new(spec.clone()), log, tls };
+            let known = running.get(address).and_then(|one| one.service.settings().sessions);
+            let sessions = sessions(spec, known)?;
+            let settings = Settings { spec: Arc::new(spec.clone()), log, sessions, tls };
             ready.services.push(Prepared { settings, listener });
         }
         Ok(ready)
@@ -183,6 +197,7 @@ impl Proxies {
             let address = settings.spec.address;
             let running = match (before.remove(&address), listener) {
                 (Some(running), _) => {
+                    self.keep(&settings, running.service.settings().sessions.as_ref());
                     running.service.set(settings);
                     running.service.publish(snapshot);
                     Some(running)
@@ -194,7 +209,10 @@ impl Proxies {
         }
         for Running { service, stop } in before.into_values() {
             let _ = stop.send(true);
-            service.registry.end(Order::ServiceRemoved, |_| true);
+            service.registry.close(Order::ServiceRemoved);
+            if let Some(sessions) = service.settings().sessions {
+                self.runtime.spawn(sessions::save(sessions));
+            }
         }
         *self.lock() = after;
     }
@@ -207,6 +225,7 @@ impl Proxies {
     ) -> Option<Running> {
         let _runtime = self.runtime.enter();
         let address = settings.spec.address;
+        self.keep(&settings, None);
         let service = Arc::new(Service::new(settings));
         service.publish(snapshot);
         let listener = match tokio::net::TcpListener::from_std(listener) {
@@ -219,6 +238,15 @@ impl Proxies {
         let (stop, stopped) = watch::channel(false);
         self.runtime.spawn(listener::accept(listener, Arc::clone(&service), stopped));
         Some(Running { service, stop })
+    }
+
+    /// Sees to it that sessions that were not there before are written now and then.
+    fn keep(&self, settings: &Settings, before: Option<&Arc<Sessions>>) {
+        if let Some(sessions) = &settings.sessions
+            && before.is_none_or(|before| !Arc::ptr_eq(before, sessions))
+        {
+            self.runtime.spawn(sessions::keep(Arc::downgrade(sessions)));
+        }
     }
 
     /// Changes the backends of the service at `address`.
@@ -262,7 +290,7 @@ impl Proxies {
         let stopped = std::mem::take(&mut *self.lock());
         for Running { service, stop } in stopped.values() {
             let _ = stop.send(true);
-            service.registry.end(Order::Shutdown, |_| true);
+            service.registry.close(Order::Shutdown);
         }
         let all = async {
             for Running { service, .. } in stopped.values() {
@@ -272,6 +300,17 @@ impl Proxies {
         if timeout(FAREWELL, all).await.is_err() {
             tracing::warn!("some connections did not end in time");
         }
+        for Running { service, .. } in stopped.into_values() {
+            if let Some(sessions) = service.settings().sessions {
+                sessions::save(sessions).await;
+            }
+        }
+    }
+
+    /// The sticky sessions of the service at `address`, if it has any.
+    #[must_use]
+    pub fn sessions(&self, address: SocketAddr) -> Option<Arc<Sessions>> {
+        self.service(address)?.settings().sessions
     }
 
     fn service(&self, address: SocketAddr) -> Option<Arc<Service>> {
@@ -281,6 +320,23 @@ impl Proxies {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<SocketAddr, Running>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What `spec` asks for: that of before, if it is the same, or what the file holds.
+fn sessions(
+    spec: &ServiceSpec,
+    before: Option<Arc<Sessions>>,
+) -> Result<Option<Arc<Sessions>>, PrepareError> {
+    let Some(settings) = spec.settings.sticky else { return Ok(None) };
+    if let Some(before) = &before {
+        if before.is(settings, &spec.sessions_file) {
+            return Ok(Some(Arc::clone(before)));
+        }
+        before.save();
+    }
+    let failed = |source| PrepareError::Sessions { service: spec.name.clone(), source };
+    let loaded = Sessions::load(settings, spec.sessions_file.clone()).map_err(failed)?;
+    Ok(Some(Arc::new(loaded)))
 }
 
 impl Default for Proxies {

@@ -5,4 +5,5 @@ mod bounds;
 mod end;
 mod pass;
 mod rig;
+mod sticky;
 mod tls;
