@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::model::{Name, Weight};
 pub use crate::control::{
     difference::Difference,
+    rebalance::{RebalanceOrder, RebalanceReport},
     report::{
         BackendReport, BackendState, Changed, EjectedReport, Explanation, FlowFilter, FlowReport,
         Flows, HealthState, Reloaded, ServiceReport, ServiceState, Status, TablesReport, Traffic,

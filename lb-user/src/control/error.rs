@@ -89,13 +89,16 @@ impl ChangeError {
     #[must_use]
     pub const fn blame(&self) -> Blame {
         match self {
-            Self::Command(CommandError::NoService(_) | CommandError::NoBackend { .. }) => {
-                Blame::NotFound
-            }
+            Self::Command(
+                CommandError::NoService(_)
+                | CommandError::NoBackend { .. }
+                | CommandError::NoRebalancing(_),
+            ) => Blame::NotFound,
             Self::Command(
                 CommandError::NameTaken { .. }
                 | CommandError::AddressTaken { .. }
-                | CommandError::LastBackend { .. },
+                | CommandError::LastBackend { .. }
+                | CommandError::NotProxied(_),
             )
             | Self::Layout(_)
             | Self::Proxies(_)

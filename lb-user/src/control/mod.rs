@@ -29,6 +29,7 @@ mod no_data_plane;
 pub mod overlay;
 pub mod plan;
 mod proxied;
+pub mod rebalance;
 pub mod record;
 pub mod report;
 pub mod ring_diff;

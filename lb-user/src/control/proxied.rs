@@ -56,7 +56,7 @@ impl Controller {
         self.config.services.iter().filter(|service| service.mode.is_proxied())
     }
 
-    fn snapshot(&self, service: &Service) -> Snapshot {
+    pub(super) fn snapshot(&self, service: &Service) -> Snapshot {
         let tables = self.applied.tables();
         let id = tables.services.get(&service_key(service.address())).map(|service| service.id);
         let serving = tables.serving();

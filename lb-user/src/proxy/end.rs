@@ -16,6 +16,8 @@ pub enum Order {
     ServiceRemoved,
     /// The balancer ends.
     Shutdown,
+    /// Its backend has more connections than its share.
+    Rebalanced,
 }
 
 impl Order {
@@ -27,6 +29,7 @@ impl Order {
             2 => Some(Self::BackendRemoved),
             3 => Some(Self::ServiceRemoved),
             4 => Some(Self::Shutdown),
+            5 => Some(Self::Rebalanced),
             _ => None,
         }
     }
@@ -39,6 +42,8 @@ impl Order {
             // Administrative action: whoever connects again gets another broker.
             Self::BackendRemoved => 0x98,
             Self::ServiceRemoved | Self::Shutdown => 0x8b,
+            // Use another server.
+            Self::Rebalanced => 0x9c,
         }
     }
 }
@@ -77,6 +82,7 @@ impl End {
             Self::Ordered(Order::BackendRemoved) => "backend_removed",
             Self::Ordered(Order::ServiceRemoved) => "service_removed",
             Self::Ordered(Order::Shutdown) => "shutdown",
+            Self::Ordered(Order::Rebalanced) => "rebalanced",
         }
     }
 }
@@ -210,9 +216,13 @@ mod tests {
 
     #[test]
     fn orders_survive_as_numbers() {
-        for order in
-            [Order::TakenOver, Order::BackendRemoved, Order::ServiceRemoved, Order::Shutdown]
-        {
+        for order in [
+            Order::TakenOver,
+            Order::BackendRemoved,
+            Order::ServiceRemoved,
+            Order::Shutdown,
+            Order::Rebalanced,
+        ] {
             assert_eq!(Order::from_number(order as u8), Some(order));
         }
         assert_eq!(Order::from_number(0), None);

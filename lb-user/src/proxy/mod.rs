@@ -21,6 +21,7 @@ mod policy;
 mod proxies;
 pub mod proxy_protocol;
 pub mod rebalance;
+pub mod rebalancing;
 mod registry;
 mod relay;
 mod service;

@@ -16,6 +16,8 @@ use super::{
     end::Order,
     listener,
     log::ConnectionLog,
+    rebalance::{Assessment, Rules},
+    rebalancing::{self, Progress},
     registry::Connection,
     service::{Service, Settings},
     sessions::{self, Sessions},
@@ -209,6 +211,7 @@ impl Proxies {
         }
         for Running { service, stop } in before.into_values() {
             let _ = stop.send(true);
+            service.rebalancing.stop();
             service.registry.close(Order::ServiceRemoved);
             if let Some(sessions) = service.settings().sessions {
                 self.runtime.spawn(sessions::save(sessions));
@@ -284,12 +287,42 @@ impl Proxies {
         }
     }
 
+    /// How far the service at `address` is from balanced, and moves its connections if `begins`. The
+    /// backends `drained` shall have nothing. `None` if it is not served.
+    #[must_use]
+    pub fn rebalance(
+        &self,
+        address: SocketAddr,
+        rules: Rules,
+        drained: Vec<u32>,
+        begins: bool,
+    ) -> Option<Assessment> {
+        let service = self.service(address)?;
+        if !begins {
+            return Some(rebalancing::look(&service, &rules, &drained));
+        }
+        let (before, moving) = rebalancing::begin(&service, rules, drained);
+        self.runtime.spawn(moving);
+        Some(before)
+    }
+
+    /// How far the rebalancing of the service at `address` has come, which is ended if `stops`.
+    #[must_use]
+    pub fn rebalancing(&self, address: SocketAddr, stops: bool) -> Option<Progress> {
+        let service = self.service(address)?;
+        if stops {
+            service.rebalancing.stop();
+        }
+        service.rebalancing.progress()
+    }
+
     /// Accepts nobody any more, and ends all connections; returns when they have ended, or after a
     /// few seconds.
     pub async fn stop(&self) {
         let stopped = std::mem::take(&mut *self.lock());
         for Running { service, stop } in stopped.values() {
             let _ = stop.send(true);
+            service.rebalancing.stop();
             service.registry.close(Order::Shutdown);
         }
         let all = async {

@@ -13,7 +13,7 @@ mod tests;
 
 use std::{fmt, num::NonZeroU32, time::Duration};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A backend as it stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,10 +63,12 @@ pub enum Sessions {
 }
 
 /// How a service stands: the answer of a dry run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Assessment {
     /// Its backends, in the order they were given.
     pub backends: Vec<Standing>,
+    /// Connections of all backends among which they are shared.
+    pub connections: u32,
     /// Connections that must move, of all backends.
     pub moves: u32,
     /// How long that takes at least, in whole seconds, rounded up.
@@ -74,7 +76,7 @@ pub struct Assessment {
 }
 
 /// How a backend stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Standing {
     /// Its number.
     pub id: u32,
@@ -89,10 +91,15 @@ pub struct Standing {
 /// How far `backends` are from their shares.
 #[must_use]
 pub fn assess(backends: &[Backend], rules: &Rules) -> Assessment {
+    assess_with(backends, rules, 0)
+}
+
+/// The same where there are `at_least` connections, some of which are on their way.
+fn assess_with(backends: &[Backend], rules: &Rules, at_least: u32) -> Assessment {
     let counts = |one: &&Backend| one.takes || one.weight == 0;
     let weight = |one: &Backend| if one.takes { u128::from(one.weight) } else { 0 };
-    let connections: u128 =
-        backends.iter().filter(counts).map(|one| u128::from(one.connections)).sum();
+    let open: u128 = backends.iter().filter(counts).map(|one| u128::from(one.connections)).sum();
+    let connections = open.max(at_least.into());
     let weights: u128 = backends.iter().map(weight).sum();
     let standing = |one: &Backend| {
         let percent = 100 + u128::from(rules.tolerance_percent);
@@ -109,8 +116,9 @@ pub fn assess(backends: &[Backend], rules: &Rules) -> Assessment {
         Standing { id: one.id, connections: one.connections, share: share as u32, surplus }
     };
     let backends: Vec<Standing> = backends.iter().map(standing).collect();
-    let moves = backends.iter().map(|one| one.surplus).sum();
-    Assessment { backends, moves, seconds: moves.div_ceil(rules.moves_per_second.get()) }
+    let moves: u32 = backends.iter().map(|one| one.surplus).sum();
+    let seconds = moves.div_ceil(rules.moves_per_second.get());
+    Assessment { backends, connections: connections as u32, moves, seconds }
 }
 
 /// A connection to be closed: with DISCONNECT 0x9C "Use another server" in MQTT 5.0 (section 3.14.2.1),
@@ -151,6 +159,9 @@ pub struct Rebalance {
     rules: Rules,
     moved: u32,
     expected: u32,
+    /// Connections that there were at most. Those that were closed and have not come back yet count,
+    /// so that shares stay what they were.
+    connections: u32,
     next: Duration,
 }
 
@@ -158,7 +169,8 @@ impl Rebalance {
     /// Begins with `assessment`.
     #[must_use]
     pub const fn new(rules: Rules, assessment: &Assessment) -> Self {
-        Self { rules, moved: 0, expected: assessment.moves, next: Duration::ZERO }
+        let Assessment { moves: expected, connections, .. } = *assessment;
+        Self { rules, moved: 0, expected, connections, next: Duration::ZERO }
     }
 
     /// What to do from `now` on. Asked before [`Round::Moves::next`], it begins only then.
@@ -168,7 +180,8 @@ impl Rebalance {
         connections: &[Connection],
         now: Duration,
     ) -> Round {
-        let assessment = assess(backends, &self.rules);
+        let assessment = assess_with(backends, &self.rules, self.connections);
+        self.connections = assessment.connections;
         if assessment.moves == 0 {
             return Round::Balanced;
         }

@@ -36,6 +36,8 @@ pub struct Connection {
     pub why: Why,
     /// How long it may be idle.
     pub idle_timeout: Duration,
+    /// Whether its broker keeps a session when it ends.
+    pub session: bool,
     /// When it began.
     pub since: Instant,
     /// The same, by the wall clock.
@@ -67,6 +69,8 @@ pub struct Beginning {
     pub why: Why,
     /// See [`Connection`].
     pub idle_timeout: Duration,
+    /// See [`Connection`].
+    pub session: bool,
 }
 
 impl Connection {
@@ -101,6 +105,12 @@ impl Connection {
     pub fn end(&self, order: Order) {
         let _ = self.ordered.compare_exchange(0, order as u8, Relaxed, Relaxed);
         self.end.notify_one();
+    }
+
+    /// Whether it has to end, and takes leave now.
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        self.ordered.load(Relaxed) != 0
     }
 
     /// Ready when it has to end.
@@ -140,8 +150,17 @@ pub struct Entry {
 impl Registry {
     /// One more.
     pub fn enter(self: &Arc<Self>, beginning: Beginning) -> Entry {
-        let Beginning { client, backend, source, client_id, username, version, why, idle_timeout } =
-            beginning;
+        let Beginning {
+            client,
+            backend,
+            source,
+            client_id,
+            username,
+            version,
+            why,
+            idle_timeout,
+            session,
+        } = beginning;
         let mut live = self.lock();
         let number = live.next;
         live.next += 1;
@@ -155,6 +174,7 @@ impl Registry {
             version,
             why,
             idle_timeout,
+            session,
             since: Instant::now(),
             since_wall: SystemTime::now(),
             heard_ms: AtomicU32::default(),

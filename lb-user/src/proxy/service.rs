@@ -14,6 +14,7 @@ use super::{
     log::ConnectionLog,
     pace::Gates,
     policy,
+    rebalancing::Rebalancing,
     registry::{Connection, Registry},
     sessions::Sessions,
     sides::TlsSides,
@@ -36,6 +37,8 @@ pub struct Service {
     pub gates: Gates,
     owners: Mutex<Owners>,
     refusals: Mutex<BTreeMap<&'static str, u64>>,
+    /// Connections that move to other backends.
+    pub rebalancing: Rebalancing,
 }
 
 /// What a reload may change.
@@ -73,6 +76,7 @@ impl Service {
             registry: Arc::default(),
             owners: Mutex::default(),
             refusals: Mutex::default(),
+            rebalancing: Rebalancing::default(),
         }
     }
 
@@ -141,6 +145,14 @@ impl Service {
         let mut pairs = choosing.snapshot.backends.iter().zip(&choosing.backends);
         let (spec, home) = pairs.find(|(spec, _)| spec.name == *name)?;
         (spec.accepts && !is_full(spec, home)).then(|| (Place::take(home), Why::Session))
+    }
+
+    /// Number, weight and connections of each backend, and whether it takes new ones.
+    #[must_use]
+    pub fn loads(&self) -> Vec<(u32, u32, u32, bool)> {
+        let choosing = lock(&self.choosing);
+        let pairs = choosing.snapshot.backends.iter().zip(&choosing.backends);
+        pairs.map(|(spec, one)| (spec.id, spec.weight, one.load(), spec.accepts)).collect()
     }
 
     /// A place for `client` at a backend other than those `tried`, and why there.

@@ -243,6 +243,7 @@ fn begin(
         AnswerPacket::Auth => None,
     };
     let assigned = properties.and_then(|properties| properties.assigned_client_id.as_deref());
+    let session_expiry_s = properties.and_then(|properties| properties.session_expiry_s);
     let keep_alive = properties.and_then(|properties| properties.server_keep_alive_s);
     let Ok(source) = broker.tcp().local_addr() else {
         return service.note_refusal(Refused::NoAnswer.name());
@@ -259,6 +260,7 @@ fn begin(
             keep_alive.unwrap_or(connect.keep_alive_s()),
             settings.spec.idle_timeout,
         ),
+        session: session_expiry_s.unwrap_or(connect.session_expiry_s()) > 0,
     });
     if !service.has(entry.connection.backend.id) {
         // Removed between the choice and the entry: nobody else tells this connection.

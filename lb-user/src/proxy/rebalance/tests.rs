@@ -100,6 +100,35 @@ fn the_fullest_backend_gives_most() {
 }
 
 #[test]
+fn clients_that_take_their_time_to_come_back_make_no_move_too_many() {
+    let mut two = [backend(1, 100, 600), backend(2, 100, 0)];
+    let mut all = connections(1, 0, 600);
+    let rules = rules(50, 0);
+    let mut rebalance = Rebalance::new(rules, &assess(&two, &rules));
+    let mut now = Duration::ZERO;
+    let mut away = std::collections::VecDeque::new();
+    loop {
+        match rebalance.round(&two, &all, now) {
+            Round::Moves { moves, next } => {
+                all.retain(|one| moves.iter().all(|gone| gone.connection != one.id));
+                two[0].connections -= moves.len() as u32;
+                away.push_back(moves.len() as u32);
+                // They come back three rounds later.
+                if away.len() > 3 {
+                    two[1].connections += away.pop_front().unwrap();
+                }
+                now = next;
+            }
+            end => {
+                assert_eq!(end, Round::Balanced);
+                break;
+            }
+        }
+    }
+    assert_eq!(two[0].connections, 300);
+}
+
+#[test]
 fn clients_that_always_come_back_end_it() {
     let two = [backend(1, 100, 40), backend(2, 100, 0)];
     let all = connections(1, 0, 40);
