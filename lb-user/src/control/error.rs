@@ -98,7 +98,8 @@ impl ChangeError {
                 CommandError::NameTaken { .. }
                 | CommandError::AddressTaken { .. }
                 | CommandError::LastBackend { .. }
-                | CommandError::NotProxied(_),
+                | CommandError::NotProxied(_)
+                | CommandError::NotSticky(_),
             )
             | Self::Layout(_)
             | Self::Proxies(_)
