@@ -18,8 +18,9 @@ use tokio::{net::UnixStream, task::JoinHandle};
 
 use super::types::{
     BackendFilter, BackendReport, Changed, ErrorBody, ExplainQuery, Explanation, FlowFilter, Flows,
-    NewBackend, NewWeight, RebalanceOrder, RebalanceReport, ReloadQuery, Reloaded, RingChange,
-    RingDiffReport, ServiceReport, Status, TraceEnding, TraceLine, TraceOrder,
+    Forgotten, NewBackend, NewWeight, RebalanceOrder, RebalanceReport, ReloadQuery, Reloaded,
+    RingChange, RingDiffReport, ServiceReport, SessionFilter, SessionsReport, Status, TraceEnding,
+    TraceLine, TraceOrder,
 };
 
 /// The way to the controller that listens at a Unix socket.
@@ -141,6 +142,26 @@ impl Client {
     ) -> Result<RebalanceReport, ClientError> {
         let method = if stops { Method::DELETE } else { Method::GET };
         self.call(method, &rebalance_path(service), None::<&()>).await
+    }
+
+    /// The sticky sessions of a service.
+    pub async fn sessions(
+        &self,
+        service: &str,
+        filter: &SessionFilter,
+    ) -> Result<SessionsReport, ClientError> {
+        self.get(&format!("/v1/services/{}/sessions", escape(service)), filter).await
+    }
+
+    /// Forgets sticky sessions of a service.
+    pub async fn forget_sessions(
+        &self,
+        service: &str,
+        filter: &SessionFilter,
+    ) -> Result<Forgotten, ClientError> {
+        let path = format!("/v1/services/{}/sessions", escape(service));
+        let path = self.with_query(&path, filter)?;
+        self.call(Method::DELETE, &path, None::<&()>).await
     }
 
     /// Gives a backend another weight.

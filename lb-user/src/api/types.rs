@@ -15,6 +15,7 @@ pub use crate::control::{
     ring_diff::{
         BackendMoves, ConnectionMoves, RingChange, RingCommand, RingDiffReport, ServiceMoves,
     },
+    sessions::{Forgotten, SessionFilter, SessionReport, SessionsReport},
     trace::{FrameReport, TraceEnd, TraceLine, TraceOrder, TracePacket, WhyEnded},
 };
 

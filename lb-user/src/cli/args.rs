@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{Parser, Subcommand};
 
-use super::{decap::DecapCommand, ring::RingSubcommand, trace::TraceArgs};
+use super::{decap::DecapCommand, ring::RingSubcommand, sessions::SessionsArgs, trace::TraceArgs};
 use crate::{
     config::{
         defaults,
@@ -161,6 +161,8 @@ Examples:
   mqlb service rebalance mqtt --rate 20 --tolerance 5
   mqlb service rebalance mqtt --stop")]
     Rebalance(RebalanceArgs),
+    /// List or forget which broker has whose session, with `mqtt: { sticky: {} }`
+    Sessions(SessionsArgs),
 }
 
 #[derive(Debug, clap::Args)]

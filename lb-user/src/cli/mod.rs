@@ -21,6 +21,7 @@ mod ring;
 mod run;
 mod serve;
 mod service;
+mod sessions;
 mod status;
 mod table;
 mod trace;
@@ -83,6 +84,9 @@ fn dispatch(args: Args, output: Output) -> Outcome {
         Command::Service(ServiceCommand::List) => ask(service::list(&client, output)),
         Command::Service(ServiceCommand::Rebalance(args)) => {
             ask(rebalance::rebalance(&client, output, args))
+        }
+        Command::Service(ServiceCommand::Sessions(args)) => {
+            ask(sessions::sessions(&client, output, args))
         }
         Command::Backend(command) => ask(backend_command(&client, output, command)),
         Command::Flows(flows) => ask(flows::flows(&client, output, flows)),

@@ -71,7 +71,7 @@ impl ChangeError {
             }
             Self::Checks(_) => "nothing was changed; mend the file it names".to_owned(),
             Self::Trace(error) => error.hint().to_owned(),
-            Self::Proxies(error) => error.hint().to_owned(),
+            Self::Proxies(error) => error.hint(),
             Self::State(error) => error.hint(),
             Self::Apply(error) if error.restored => "everything is as it was before".to_owned(),
             Self::Apply(_) | Self::Datapath(_) => {
@@ -98,7 +98,8 @@ impl ChangeError {
                 CommandError::NameTaken { .. }
                 | CommandError::AddressTaken { .. }
                 | CommandError::LastBackend { .. }
-                | CommandError::NotProxied(_),
+                | CommandError::NotProxied(_)
+                | CommandError::NotSticky(_),
             )
             | Self::Layout(_)
             | Self::Proxies(_)

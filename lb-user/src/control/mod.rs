@@ -35,6 +35,7 @@ pub mod report;
 pub mod ring_diff;
 #[cfg(test)]
 pub mod samples;
+pub mod sessions;
 pub mod state_file;
 mod status;
 pub mod tables;

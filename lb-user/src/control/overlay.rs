@@ -47,6 +47,9 @@ pub enum CommandError {
     /// Its connections are not in userspace.
     #[error("service {0} is not in the mode mqtt")]
     NotProxied(Name),
+    /// It remembers no sessions.
+    #[error("service {0} remembers no sessions")]
+    NotSticky(Name),
     /// Nothing was ever rebalanced.
     #[error("service {0} was not rebalanced since mqlb started")]
     NoRebalancing(Name),
@@ -99,6 +102,7 @@ impl CommandError {
                 "the other modes cannot close a connection at its client; there, new connections go \
                  by the weights"
             }
+            Self::NotSticky(_) => "give it `mqtt: { sticky: {} }`; see docs/mqtt-mode.md",
             Self::NoRebalancing(_) => "`mqlb service rebalance SERVICE` begins it",
             Self::NoBackend { .. } => "`mqlb backend list` shows the backends",
             Self::NameTaken { .. } => "choose another name, or remove that backend first",

@@ -29,6 +29,7 @@ pub(super) fn specs(config: &Config) -> Vec<ServiceSpec> {
             address: service.address(),
             settings: service.mqtt.clone()?,
             idle_timeout: service.idle_timeout,
+            sessions_file: config.state_dir.join(format!("sessions-{}", service.name)),
             sources: SourceLists {
                 own: service.sources.listed().collect(),
                 of_all: config.sources.listed().collect(),

@@ -26,6 +26,7 @@ mod registry;
 mod relay;
 mod service;
 mod session;
+mod sessions;
 mod sides;
 mod socket;
 pub mod spec;
@@ -42,6 +43,7 @@ use crate::config::model::MqttSettings;
 pub use end::Refused;
 pub use proxies::{PrepareError, Proxies, Ready, Seen};
 pub use registry::Connection;
+pub use sessions::{Remembered, Sessions};
 
 /// What a connection that the balancer opens for itself begins with, where brokers want a header of
 /// the PROXY protocol.

@@ -94,7 +94,9 @@ pub async fn offer(asking: &Asking<'_>, vip: SocketAddr) -> Result<Accepted, Fai
     let mut tried = Vec::new();
     let mut failed = None;
     for _ in 0..settings.spec.settings.attempts {
-        let (place, why) = match service.choose(&asks, &tried) {
+        let home = settings.sessions.as_ref().filter(|_| tried.is_empty());
+        let home = home.and_then(|sessions| service.choose_home(&sessions.home(connect)?));
+        let (place, why) = match home.map_or_else(|| service.choose(&asks, &tried), Ok) {
             Ok(chosen) => chosen,
             Err(refused) => return Err(failed.unwrap_or(Failed { refused, answer: None })),
         };

@@ -20,9 +20,11 @@ use super::{
     rebalancing::{self, Progress},
     registry::Connection,
     service::{Service, Settings},
+    sessions::{self, Sessions},
     sides::TlsSides,
     socket,
     spec::{ServiceSpec, Snapshot},
+    sticky::file::StickyFileError,
     tls::{Expiry, TlsError},
 };
 use crate::config::model::Name;
@@ -78,6 +80,14 @@ pub enum PrepareError {
         /// Why.
         source: TlsError,
     },
+    /// Its sticky sessions cannot be read.
+    #[error("service {service}: {source}")]
+    Sessions {
+        /// Its name.
+        service: Name,
+        /// Why.
+        source: StickyFileError,
+    },
     /// Its log cannot be opened.
     #[error("service {service}: open the log of connections {}: {source}", .path.display())]
     Log {
@@ -93,8 +103,8 @@ pub enum PrepareError {
 impl PrepareError {
     /// What to do about it.
     #[must_use]
-    pub fn hint(&self) -> &'static str {
-        match self {
+    pub fn hint(&self) -> String {
+        let hint = match self {
             Self::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
                 "another program listens there: end it, or choose another VIP or port"
             }
@@ -104,7 +114,9 @@ impl PrepareError {
             Self::Listen { .. } => "choose a VIP and port that this host can listen at",
             Self::Tls { source, .. } => source.hint(),
             Self::Log { .. } => "its directory must exist, and mqlb be allowed to write there",
-        }
+            Self::Sessions { source, .. } => return source.hint(),
+        };
+        hint.to_owned()
     }
 }
 
@@ -169,7 +181,9 @@ impl Proxies {
             let before = running.get(address).map(|one| one.service.settings().tls);
             let tls = TlsSides::load(settings, &before.unwrap_or_default(), reread)
                 .map_err(|source| PrepareError::Tls { service: name.clone(), source })?;
-            let settings = Settings { spec: Arc::new(spec.clone()), log, tls };
+            let known = running.get(address).and_then(|one| one.service.settings().sessions);
+            let sessions = sessions(spec, known)?;
+            let settings = Settings { spec: Arc::new(spec.clone()), log, sessions, tls };
             ready.services.push(Prepared { settings, listener });
         }
         Ok(ready)
@@ -185,6 +199,7 @@ impl Proxies {
             let address = settings.spec.address;
             let running = match (before.remove(&address), listener) {
                 (Some(running), _) => {
+                    self.keep(&settings, running.service.settings().sessions.as_ref());
                     running.service.set(settings);
                     running.service.publish(snapshot);
                     Some(running)
@@ -197,7 +212,10 @@ impl Proxies {
         for Running { service, stop } in before.into_values() {
             let _ = stop.send(true);
             service.rebalancing.stop();
-            service.registry.end(Order::ServiceRemoved, |_| true);
+            service.registry.close(Order::ServiceRemoved);
+            if let Some(sessions) = service.settings().sessions {
+                self.runtime.spawn(sessions::save(sessions));
+            }
         }
         *self.lock() = after;
     }
@@ -210,6 +228,7 @@ impl Proxies {
     ) -> Option<Running> {
         let _runtime = self.runtime.enter();
         let address = settings.spec.address;
+        self.keep(&settings, None);
         let service = Arc::new(Service::new(settings));
         service.publish(snapshot);
         let listener = match tokio::net::TcpListener::from_std(listener) {
@@ -222,6 +241,15 @@ impl Proxies {
         let (stop, stopped) = watch::channel(false);
         self.runtime.spawn(listener::accept(listener, Arc::clone(&service), stopped));
         Some(Running { service, stop })
+    }
+
+    /// Sees to it that sessions that were not there before are written now and then.
+    fn keep(&self, settings: &Settings, before: Option<&Arc<Sessions>>) {
+        if let Some(sessions) = &settings.sessions
+            && before.is_none_or(|before| !Arc::ptr_eq(before, sessions))
+        {
+            self.runtime.spawn(sessions::keep(Arc::downgrade(sessions)));
+        }
     }
 
     /// Changes the backends of the service at `address`.
@@ -295,7 +323,7 @@ impl Proxies {
         for Running { service, stop } in stopped.values() {
             let _ = stop.send(true);
             service.rebalancing.stop();
-            service.registry.end(Order::Shutdown, |_| true);
+            service.registry.close(Order::Shutdown);
         }
         let all = async {
             for Running { service, .. } in stopped.values() {
@@ -305,6 +333,17 @@ impl Proxies {
         if timeout(FAREWELL, all).await.is_err() {
             tracing::warn!("some connections did not end in time");
         }
+        for Running { service, .. } in stopped.into_values() {
+            if let Some(sessions) = service.settings().sessions {
+                sessions::save(sessions).await;
+            }
+        }
+    }
+
+    /// The sticky sessions of the service at `address`, if it has any.
+    #[must_use]
+    pub fn sessions(&self, address: SocketAddr) -> Option<Arc<Sessions>> {
+        self.service(address)?.settings().sessions
     }
 
     fn service(&self, address: SocketAddr) -> Option<Arc<Service>> {
@@ -314,6 +353,23 @@ impl Proxies {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<SocketAddr, Running>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What `spec` asks for: that of before, if it is the same, or what the file holds.
+fn sessions(
+    spec: &ServiceSpec,
+    before: Option<Arc<Sessions>>,
+) -> Result<Option<Arc<Sessions>>, PrepareError> {
+    let Some(settings) = spec.settings.sticky else { return Ok(None) };
+    if let Some(before) = &before {
+        if before.is(settings, &spec.sessions_file) {
+            return Ok(Some(Arc::clone(before)));
+        }
+        before.save();
+    }
+    let failed = |source| PrepareError::Sessions { service: spec.name.clone(), source };
+    let loaded = Sessions::load(settings, spec.sessions_file.clone()).map_err(failed)?;
+    Ok(Some(Arc::new(loaded)))
 }
 
 impl Default for Proxies {

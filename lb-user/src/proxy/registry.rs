@@ -134,6 +134,8 @@ pub struct Registry {
 #[derive(Debug, Default)]
 struct Live {
     next: u64,
+    /// Whoever enters from now on has to end.
+    closed: Option<Order>,
     connections: HashMap<u64, Arc<Connection>>,
 }
 
@@ -182,6 +184,9 @@ impl Registry {
             end: Notify::new(),
         });
         live.connections.insert(number, Arc::clone(&connection));
+        if let Some(order) = live.closed {
+            connection.end(order);
+        }
         Entry { registry: Arc::clone(self), connection }
     }
 
@@ -209,6 +214,12 @@ impl Registry {
                 connection.end(order);
             }
         });
+    }
+
+    /// Orders all of them to end, and those that are still on their way here.
+    pub fn close(&self, order: Order) {
+        self.lock().closed = Some(order);
+        self.end(order, |_| true);
     }
 
     /// Ready when there are none left.

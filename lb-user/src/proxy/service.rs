@@ -16,6 +16,7 @@ use super::{
     policy,
     rebalancing::Rebalancing,
     registry::{Connection, Registry},
+    sessions::Sessions,
     sides::TlsSides,
     spec::{BackendSpec, ServiceSpec, Snapshot},
     takeover::Owners,
@@ -47,6 +48,8 @@ pub struct Settings {
     pub spec: Arc<ServiceSpec>,
     /// Where ended connections are logged.
     pub log: Option<ConnectionLog>,
+    /// Which broker has whose session, where clients return to it.
+    pub sessions: Option<Arc<Sessions>>,
     /// TLS towards clients, and towards brokers.
     pub tls: TlsSides,
 }
@@ -136,6 +139,14 @@ impl Service {
         lock(&self.choosing).backends.clone()
     }
 
+    /// A place at the backend called `name`, if it takes new connections: it has the client's session.
+    pub fn choose_home(&self, name: &str) -> Option<(Place, Why)> {
+        let choosing = lock(&self.choosing);
+        let mut pairs = choosing.snapshot.backends.iter().zip(&choosing.backends);
+        let (spec, home) = pairs.find(|(spec, _)| spec.name == *name)?;
+        (spec.accepts && !is_full(spec, home)).then(|| (Place::take(home), Why::Session))
+    }
+
     /// Number, weight and connections of each backend, and whether it takes new ones.
     #[must_use]
     pub fn loads(&self) -> Vec<(u32, u32, u32, bool)> {
@@ -168,27 +179,37 @@ impl Service {
         Ok((Place::take(chosen), why))
     }
 
-    /// Lets `connection` have its Client Identifier alone, if that is asked for.
-    pub fn take_over(&self, connection: &Connection) {
-        if connection.client_id.is_empty() || !self.settings().spec.settings.takeover {
+    /// A broker has accepted `connection`: it has its Client Identifier from now on, alone if that is
+    /// asked for.
+    pub fn opened(&self, settings: &Settings, connection: &Connection) {
+        let takeover = settings.spec.settings.takeover;
+        if connection.client_id.is_empty() || !(takeover || settings.sessions.is_some()) {
             return;
         }
-        let now = Instant::now().into_std();
-        let claim = lock(&self.owners).claim(&connection.client_id, connection.number, now);
-        if let Some(older) = claim.older.and_then(|number| self.registry.get(number)) {
-            older.end(Order::TakenOver);
-        }
-        if claim.begins_quarantine {
-            let service = self.settings().spec.name.clone();
-            let client_id = &connection.client_id;
-            let client = connection.client;
-            tracing::warn!(%service, client_id, %client, "connections fight over a Client Identifier: it is quarantined");
+        let client_id = &connection.client_id;
+        let older = lock(&self.owners).claim(client_id, connection.number);
+        let Some(older) = older.filter(|_| takeover).and_then(|older| self.registry.get(older))
+        else {
+            return;
+        };
+        older.end(Order::TakenOver);
+        if lock(&self.owners).note_takeover(client_id, Instant::now().into_std()) {
+            let (service, client) = (&settings.spec.name, connection.client);
+            tracing::warn!(
+                %service,
+                client_id,
+                %client,
+                "connections fight over a Client Identifier: it is quarantined"
+            );
         }
     }
 
     /// The connection has ended.
-    pub fn release(&self, connection: &Connection) {
-        lock(&self.owners).release(&connection.client_id, connection.number);
+    pub fn closed(&self, connection: &Connection) {
+        let had = lock(&self.owners).release(&connection.client_id, connection.number);
+        if had && let Some(sessions) = self.settings().sessions {
+            sessions.closed(&connection.client_id);
+        }
     }
 
     /// Whether nobody gets this Client Identifier now.

@@ -266,9 +266,15 @@ fn begin(
         // Removed between the choice and the entry: nobody else tells this connection.
         entry.connection.end(super::end::Order::BackendRemoved);
     }
-    if matches!(&answer.packet, AnswerPacket::Connack(connack) if connack.accepted()) {
+    if let AnswerPacket::Connack(connack) = &answer.packet
+        && connack.accepted()
+    {
         place.open();
-        service.take_over(&entry.connection);
+        service.opened(&settings, &entry.connection);
+        if let Some(sessions) = &settings.sessions {
+            let one = &entry.connection;
+            sessions.opened(&connect, connack, &one.client_id, one.backend.name.as_str());
+        }
     }
     let behind = connect.behind().to_vec();
     let connection = Arc::clone(&entry.connection);
@@ -291,7 +297,7 @@ fn idle_timeout(keep_alive_s: u16, without: Duration) -> Duration {
 
 fn ended(service: &Service, entry: &Entry, end: &End) {
     let one = &entry.connection;
-    service.release(one);
+    service.closed(one);
     tracing::debug!(client = %one.client, client_id = %one.client_id, %end, "connection ended");
     let Settings { spec, log: Some(log), .. } = service.settings() else { return };
     let (bytes_to_backend, bytes_to_client) = one.bytes();

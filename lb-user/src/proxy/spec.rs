@@ -2,6 +2,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
+    path::PathBuf,
     time::Duration,
 };
 
@@ -20,6 +21,8 @@ pub struct ServiceSpec {
     pub settings: MqttSettings,
     /// How long a connection may be idle whose Keep Alive is 0.
     pub idle_timeout: Duration,
+    /// Where its sticky sessions outlive the process.
+    pub sessions_file: PathBuf,
     /// Who may connect.
     pub sources: SourceLists,
 }

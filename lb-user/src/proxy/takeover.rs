@@ -31,28 +31,19 @@ struct Fight {
     quarantined_until: Option<Instant>,
 }
 
-/// What a claim leads to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Claim {
-    /// The connection that had the identifier before, and has to end.
-    pub older: Option<u64>,
-    /// Whether the identifier is in quarantine from now on.
-    pub begins_quarantine: bool,
-}
-
 impl Owners {
-    /// Connection `number` has `client_id` from now on.
-    pub fn claim(&mut self, client_id: &str, number: u64, now: Instant) -> Claim {
-        let older = self.owners.insert(client_id.into(), number);
-        let begins_quarantine = older.is_some() && self.note_takeover(client_id, now);
-        Claim { older, begins_quarantine }
+    /// Connection `number` has `client_id` from now on; returns the one that had it before.
+    pub fn claim(&mut self, client_id: &str, number: u64) -> Option<u64> {
+        self.owners.insert(client_id.into(), number)
     }
 
-    /// Connection `number` has ended.
-    pub fn release(&mut self, client_id: &str, number: u64) {
-        if self.owners.get(client_id) == Some(&number) {
+    /// Connection `number` has ended; whether it had `client_id`.
+    pub fn release(&mut self, client_id: &str, number: u64) -> bool {
+        let had = self.owners.get(client_id) == Some(&number);
+        if had {
             self.owners.remove(client_id);
         }
+        had
     }
 
     /// Whether nobody gets `client_id` now.
@@ -62,7 +53,8 @@ impl Owners {
         fight.and_then(|fight| fight.quarantined_until).is_some_and(|until| now < until)
     }
 
-    fn note_takeover(&mut self, client_id: &str, now: Instant) -> bool {
+    /// A connection has ended another one over `client_id`; whether its quarantine begins.
+    pub fn note_takeover(&mut self, client_id: &str, now: Instant) -> bool {
         if self.fights.len() >= MOST_REMEMBERED {
             self.fights.retain(|_, fight| !fight.is_over(now));
         }
@@ -100,28 +92,24 @@ mod tests {
 
     #[test]
     fn the_newer_connection_wins_and_the_end_of_the_older_one_changes_nothing() {
-        let (mut owners, now) = (Owners::default(), Instant::now());
-        let first = owners.claim("a", 1, now);
-        assert_eq!(first, Claim { older: None, begins_quarantine: false });
-        assert_eq!(owners.claim("a", 2, now).older, Some(1));
-        owners.release("a", 1);
-        assert_eq!(owners.claim("a", 3, now).older, Some(2));
-        owners.release("a", 3);
-        assert_eq!(owners.claim("a", 4, now).older, None);
-        assert_eq!(owners.claim("b", 5, now).older, None);
+        let mut owners = Owners::default();
+        assert_eq!(owners.claim("a", 1), None);
+        assert_eq!(owners.claim("a", 2), Some(1));
+        assert!(!owners.release("a", 1));
+        assert_eq!(owners.claim("a", 3), Some(2));
+        assert!(owners.release("a", 3));
+        assert_eq!(owners.claim("a", 4), None);
+        assert_eq!(owners.claim("b", 5), None);
     }
 
     #[test]
     fn who_fights_is_quarantined_for_a_while_and_who_merely_returns_is_not() {
         let (mut owners, start) = (Owners::default(), Instant::now());
         let seconds = |s| start + Duration::from_secs(s);
-        owners.claim("a", 0, start);
         for i in 1..20 {
-            assert!(!owners.claim("a", i, seconds(i * 10)).begins_quarantine, "{i}");
+            assert!(!owners.note_takeover("a", seconds(i * 10)), "{i}");
         }
-        owners.claim("b", 0, start);
-        let begins: Vec<u64> =
-            (1..8).filter(|i| owners.claim("b", *i, seconds(*i)).begins_quarantine).collect();
+        let begins: Vec<u64> = (1..8).filter(|i| owners.note_takeover("b", seconds(*i))).collect();
         assert_eq!(begins, [5]);
         assert!(
             owners.is_quarantined("b", seconds(64)) && !owners.is_quarantined("a", seconds(64))
@@ -132,12 +120,11 @@ mod tests {
     #[test]
     fn takeovers_are_remembered_of_so_many_identifiers_only() {
         let (mut owners, now) = (Owners::default(), Instant::now());
-        for i in 0..MOST_REMEMBERED as u64 + 100 {
-            owners.claim(&i.to_string(), i, now);
-            owners.claim(&i.to_string(), i + 1, now);
+        for i in 0..MOST_REMEMBERED + 100 {
+            owners.note_takeover(&i.to_string(), now);
         }
         assert_eq!(owners.fights.len(), MOST_REMEMBERED);
-        owners.claim("0", 1, now + WINDOW * 2);
+        owners.note_takeover("0", now + WINDOW * 2);
         assert_eq!(owners.fights.len(), 1);
     }
 }

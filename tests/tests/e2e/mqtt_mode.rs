@@ -236,3 +236,37 @@ fn without_interfaces_it_serves_and_attaches_nothing() {
     assert!(!String::from_utf8_lossy(&links.stdout).contains("prog/xdp"));
     fleet.stop(GRACE).unwrap().assert_undisturbed();
 }
+
+#[test]
+fn sticky_sessions_survive_a_restart_and_can_be_listed_and_forgotten() {
+    let _exclusive = exclusive();
+    let mut stage = stage(3, &json!({ "sticky": {} }));
+    let plan = Plan { clean: false, prefix: "sticky".into(), ..stage.plan(Family::V4, 30) };
+    let homes = |stage: &Stage| {
+        let fleet = Fleet::start(stage.topology.clients(), plan.clone()).unwrap();
+        fleet.wait_connected(LIMIT).unwrap();
+        let flows = stage.balancer.json("flows --service mqtt-v4").unwrap();
+        let home = |flow: &Value| {
+            ["client_id", "backend"].map(|key| flow[key].as_str().unwrap().to_owned())
+        };
+        let homes: BTreeSet<_> = flows["flows"].as_array().unwrap().iter().map(home).collect();
+        assert_eq!(homes.len(), 30);
+        fleet.stop(GRACE).unwrap().assert_undisturbed();
+        homes
+    };
+    let before = homes(&stage);
+    stage.balancer.stop().unwrap();
+    stage.balancer.run().unwrap();
+    stage.balancer.wait_active(LIMIT).unwrap();
+    // So that the turns alone would not lead them there.
+    stage.connect(Family::V4, 1).stop(GRACE).unwrap();
+    assert_eq!(homes(&stage), before);
+    let listed = stage.balancer.json("service sessions mqtt-v4 --backend broker-2").unwrap();
+    assert_eq!(
+        (&listed["remembered"], listed["sessions"].as_array().unwrap().len()),
+        (&json!(30), 10)
+    );
+    let said =
+        stage.balancer.run_ctl("service sessions mqtt-v4 --clear --backend broker-2").unwrap();
+    assert_eq!(said, "sessions forgotten: 10\n");
+}

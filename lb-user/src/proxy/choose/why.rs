@@ -8,6 +8,8 @@ use super::key::Field;
 /// in front.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Why {
+    /// It has the client's session.
+    Session,
     /// It was its turn.
     Turn {
         /// Its weight.
@@ -111,6 +113,7 @@ pub enum NoKey {
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Session => f.write_str("it has the client's session"),
             Self::Turn { weight, of } => {
                 write!(f, "its turn (weight {weight}, {of} backends take turns)")
             }

@@ -6,4 +6,5 @@ mod end;
 mod pass;
 mod rebalance;
 mod rig;
+mod sticky;
 mod tls;

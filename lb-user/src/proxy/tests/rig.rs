@@ -48,6 +48,7 @@ impl Rig {
             address: loopback(),
             settings,
             idle_timeout: LIMIT,
+            sessions_file: "/nonexistent/sessions".into(),
             sources: SourceLists::default(),
         };
         let mut listeners = Vec::new();
@@ -71,6 +72,15 @@ impl Rig {
         };
         let backends = self.brokers.iter().enumerate().map(backend).collect();
         Snapshot { seed: Seed(1, 2), backends }
+    }
+
+    /// Begins anew, with what is in this file.
+    pub fn restart(&mut self, sessions_file: std::path::PathBuf) {
+        self.spec.sessions_file = sessions_file;
+        // The old listener may not be closed yet.
+        self.spec.address = loopback();
+        self.proxies = Proxies::new();
+        self.apply(self.snapshot());
     }
 
     pub fn apply(&self, snapshot: Snapshot) {
