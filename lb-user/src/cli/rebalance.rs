@@ -107,11 +107,11 @@ fn end(output: Output, service: &str, report: &RebalanceReport) -> Outcome {
 }
 
 /// A line that takes the place of the one before.
-fn bar(moved: u32, moves: u32) -> String {
-    let part = u64::from(moved.min(moves)) * u64::from(BAR);
-    let done = part.checked_div(moves.into()).unwrap_or(BAR.into()) as usize;
+fn bar(moved: u32, all: u32) -> String {
+    let part = u64::from(moved.min(all)) * u64::from(BAR);
+    let done = part.checked_div(all.into()).unwrap_or(BAR.into()) as usize;
     let (full, empty) = ("#".repeat(done), ".".repeat(BAR as usize - done));
-    format!("[{full}{empty}] {moved} of {moves} connections moved")
+    format!("[{full}{empty}] {moved} of {all} connections moved")
 }
 
 #[cfg(test)]
