@@ -12,5 +12,6 @@ pub mod mqtt;
 pub mod netlink;
 pub mod pcapng;
 pub mod privileges;
+pub mod proxy;
 pub mod ring;
 pub mod vips;

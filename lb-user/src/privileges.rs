@@ -13,11 +13,12 @@ use rustix::thread::set_no_new_privs;
 
 /// What the controller still uses while it runs, where it had it: tables (`CAP_BPF`); attaching to
 /// another interface after a reload, and VIPs (`CAP_NET_ADMIN`); announcing VIPs (`CAP_NET_RAW`);
-/// and, if it runs as root, reading configuration and password files of other users.
-const KEPT: [Capability; 4] = [
+/// accepting in the mode `mqtt` at ports below 1024 (`CAP_NET_BIND_SERVICE`); and, if it runs as root, reading configuration and password files of other users.
+const KEPT: [Capability; 5] = [
     Capability::CAP_BPF,
     Capability::CAP_NET_ADMIN,
     Capability::CAP_NET_RAW,
+    Capability::CAP_NET_BIND_SERVICE,
     Capability::CAP_DAC_READ_SEARCH,
 ];
 

@@ -18,8 +18,9 @@ use tokio::{net::UnixStream, task::JoinHandle};
 
 use super::types::{
     BackendFilter, BackendReport, Changed, ErrorBody, ExplainQuery, Explanation, FlowFilter, Flows,
-    NewBackend, NewWeight, ReloadQuery, Reloaded, RingChange, RingDiffReport, ServiceReport,
-    Status, TraceEnding, TraceLine, TraceOrder,
+    Forgotten, NewBackend, NewWeight, RebalanceOrder, RebalanceReport, ReloadQuery, Reloaded,
+    RingChange, RingDiffReport, ServiceReport, SessionFilter, SessionsReport, Status, TraceEnding,
+    TraceLine, TraceOrder,
 };
 
 /// The way to the controller that listens at a Unix socket.
@@ -122,6 +123,45 @@ impl Client {
     ) -> Result<Changed, ClientError> {
         let verb = if drained { "/drain" } else { "/undrain" };
         self.call(Method::POST, &backend_path(service, name, verb), None::<&()>).await
+    }
+
+    /// Rebalances a service, or only says what that would move.
+    pub async fn rebalance(
+        &self,
+        service: &str,
+        order: &RebalanceOrder,
+    ) -> Result<RebalanceReport, ClientError> {
+        self.call(Method::POST, &rebalance_path(service), Some(order)).await
+    }
+
+    /// How the rebalancing of a service stands, which is ended if `stops`.
+    pub async fn rebalancing(
+        &self,
+        service: &str,
+        stops: bool,
+    ) -> Result<RebalanceReport, ClientError> {
+        let method = if stops { Method::DELETE } else { Method::GET };
+        self.call(method, &rebalance_path(service), None::<&()>).await
+    }
+
+    /// The sticky sessions of a service.
+    pub async fn sessions(
+        &self,
+        service: &str,
+        filter: &SessionFilter,
+    ) -> Result<SessionsReport, ClientError> {
+        self.get(&format!("/v1/services/{}/sessions", escape(service)), filter).await
+    }
+
+    /// Forgets sticky sessions of a service.
+    pub async fn forget_sessions(
+        &self,
+        service: &str,
+        filter: &SessionFilter,
+    ) -> Result<Forgotten, ClientError> {
+        let path = format!("/v1/services/{}/sessions", escape(service));
+        let path = self.with_query(&path, filter)?;
+        self.call(Method::DELETE, &path, None::<&()>).await
     }
 
     /// Gives a backend another weight.
@@ -317,6 +357,10 @@ impl TraceLines {
 
 fn backend_path(service: &str, backend: &str, verb: &str) -> String {
     format!("/v1/services/{}/backends/{}{verb}", escape(service), escape(backend))
+}
+
+fn rebalance_path(service: &str) -> String {
+    format!("/v1/services/{}/rebalance", escape(service))
 }
 
 /// Names that exist need no escaping; what was mistyped must still reach the controller, which

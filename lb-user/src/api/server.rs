@@ -14,8 +14,9 @@ use super::{
     trace,
     types::{
         BackendFilter, BackendReport, Changed, ExplainQuery, Explanation, FlowFilter, Flows,
-        Healthz, NewBackend, NewWeight, ReloadQuery, Reloaded, RingChange, RingDiffReport,
-        ServiceReport, ServiceState, Status,
+        Forgotten, Healthz, NewBackend, NewWeight, RebalanceOrder, RebalanceReport, ReloadQuery,
+        Reloaded, RingChange, RingDiffReport, ServiceReport, ServiceState, SessionFilter,
+        SessionsReport, Status,
     },
 };
 use crate::{
@@ -38,6 +39,11 @@ pub fn router(controller: Handle) -> Router {
         .route("/v1/services/{service}/backends/{backend}/drain", post(drain))
         .route("/v1/services/{service}/backends/{backend}/undrain", post(undrain))
         .route("/v1/services/{service}/backends/{backend}/weight", put(weigh))
+        .route(
+            "/v1/services/{service}/rebalance",
+            post(rebalance).get(rebalancing).delete(end_rebalancing),
+        )
+        .route("/v1/services/{service}/sessions", get(sessions).delete(forget_sessions))
         .route("/v1/flows", get(flows))
         .route("/v1/explain", get(explain))
         .route("/v1/reload", post(reload))
@@ -132,6 +138,47 @@ async fn weigh(
 ) -> Reply<Changed> {
     let NewWeight { weight } = body(&bytes)?;
     Ok(Json(controller.with(move |c| c.weigh(&service, &name, weight)).await??))
+}
+
+async fn rebalance(
+    State(controller): State<Handle>,
+    Path(service): Path<String>,
+    bytes: Bytes,
+) -> Reply<RebalanceReport> {
+    let order = if bytes.is_empty() { RebalanceOrder::default() } else { body(&bytes)? };
+    Ok(Json(controller.with(move |c| c.rebalance(&service, order)).await??))
+}
+
+async fn rebalancing(
+    State(controller): State<Handle>,
+    Path(service): Path<String>,
+) -> Reply<RebalanceReport> {
+    Ok(Json(controller.with(move |c| c.rebalancing(&service, false)).await??))
+}
+
+async fn end_rebalancing(
+    State(controller): State<Handle>,
+    Path(service): Path<String>,
+) -> Reply<RebalanceReport> {
+    Ok(Json(controller.with(move |c| c.rebalancing(&service, true)).await??))
+}
+
+async fn sessions(
+    State(controller): State<Handle>,
+    Path(service): Path<String>,
+    RawQuery(text): RawQuery,
+) -> Reply<SessionsReport> {
+    let filter: SessionFilter = query(text.as_deref())?;
+    Ok(Json(controller.with(move |c| c.sessions(&service, &filter)).await??))
+}
+
+async fn forget_sessions(
+    State(controller): State<Handle>,
+    Path(service): Path<String>,
+    RawQuery(text): RawQuery,
+) -> Reply<Forgotten> {
+    let filter: SessionFilter = query(text.as_deref())?;
+    Ok(Json(controller.with(move |c| c.forget_sessions(&service, &filter)).await??))
 }
 
 async fn flows(State(controller): State<Handle>, RawQuery(text): RawQuery) -> Reply<Flows> {

@@ -66,6 +66,7 @@ services:
         datapath: Box::new(Memory::default()),
         origin: Origin::Fresh,
         checker: Arc::new(Checker::new(events)),
+        proxies: Arc::default(),
         host: "lb".into(),
         clock: || 0,
     });

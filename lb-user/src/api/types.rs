@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::model::{Name, Weight};
 pub use crate::control::{
     difference::Difference,
+    rebalance::{RebalanceOrder, RebalanceReport},
     report::{
         BackendReport, BackendState, Changed, EjectedReport, Explanation, FlowFilter, FlowReport,
         Flows, HealthState, Reloaded, ServiceReport, ServiceState, Status, TablesReport, Traffic,
@@ -14,6 +15,7 @@ pub use crate::control::{
     ring_diff::{
         BackendMoves, ConnectionMoves, RingChange, RingCommand, RingDiffReport, ServiceMoves,
     },
+    sessions::{Forgotten, SessionFilter, SessionReport, SessionsReport},
     trace::{FrameReport, TraceEnd, TraceLine, TraceOrder, TracePacket, WhyEnded},
 };
 

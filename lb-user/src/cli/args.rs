@@ -4,10 +4,13 @@ use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{Parser, Subcommand};
 
-use super::{decap::DecapCommand, ring::RingSubcommand, trace::TraceArgs};
-use crate::config::{
-    defaults,
-    model::{Name, Weight},
+use super::{decap::DecapCommand, ring::RingSubcommand, sessions::SessionsArgs, trace::TraceArgs};
+use crate::{
+    config::{
+        defaults,
+        model::{Name, Weight},
+    },
+    control::rebalance::{MOVES_PER_SECOND, TOLERANCE_PERCENT},
 };
 
 const EXAMPLES: &str = "\
@@ -146,6 +149,47 @@ pub(super) enum ServiceCommand {
     /// List the services
     #[command(visible_alias = "ls")]
     List,
+    /// Move connections to backends that have too few, in `mode: mqtt`
+    ///
+    /// Closes connections of backends that have more than their share, and all of drained ones: first
+    /// those without a session, the longest idle before others. Their clients connect again, and the
+    /// policy leads them elsewhere. Shows how far it has come until it is done; it goes on without
+    /// anybody who watches.
+    #[command(after_help = "\
+Examples:
+  mqlb service rebalance mqtt --dry-run
+  mqlb service rebalance mqtt --rate 20 --tolerance 5
+  mqlb service rebalance mqtt --stop")]
+    Rebalance(RebalanceArgs),
+    /// List or forget which broker has whose session, with `mqtt: { sticky: {} }`
+    Sessions(SessionsArgs),
+}
+
+#[derive(Debug, clap::Args)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
+pub(super) struct RebalanceArgs {
+    /// The service
+    pub service: String,
+    /// Only say what would move
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Connections that are moved per second, at most
+    #[arg(long, value_name = "N", default_value_t = MOVES_PER_SECOND,
+          value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub rate: u32,
+    /// By how many percent a backend may exceed its share
+    #[arg(long, value_name = "PERCENT", default_value_t = TOLERANCE_PERCENT,
+          value_parser = clap::value_parser!(u32).range(0..=1000))]
+    pub tolerance: u32,
+    /// Leave clients with a session where they are: for brokers that do not share sessions
+    #[arg(long)]
+    pub keep_sessions: bool,
+    /// Begin, and watch no further
+    #[arg(long, conflicts_with = "dry_run")]
+    pub no_wait: bool,
+    /// End the one that goes on
+    #[arg(long, conflicts_with_all = ["dry_run", "no_wait"])]
+    pub stop: bool,
 }
 
 #[derive(Debug, Subcommand)]

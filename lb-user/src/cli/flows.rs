@@ -48,19 +48,28 @@ fn counts(flows: &Flows) -> Table {
 }
 
 fn list(flows: &[FlowReport]) -> Table {
-    let mut table = Table::new(&["CLIENT", "BACKEND", "SOURCE", "STATE", "IDLE", "TIMEOUT"]);
+    let named = flows.iter().any(|flow| flow.client_id.is_some());
+    let columns = ["CLIENT", "BACKEND", "SOURCE", "STATE", "IDLE", "TIMEOUT", "CLIENT ID", "USER"];
+    let mut table = Table::new(if named { &columns } else { &columns[..6] });
     for flow in flows {
         let service = flow.service.as_ref().map_or("(removed)", AsRef::as_ref);
         let backend = flow.backend.as_ref().map_or("(removed)", AsRef::as_ref);
         let duration = |seconds| humantime::format_duration(Duration::from_secs(seconds));
-        table.row(vec![
+        let mut row = vec![
             Cell::text(flow.client),
             Cell::text(format!("{service}/{backend}")),
             Cell::text(flow.source.map_or_else(|| "?".to_owned(), |source| source.to_string())),
             Cell::text(if flow.closed { "closed" } else { "open" }),
             Cell::text(duration(flow.idle_s)),
             Cell::text(duration(flow.idle_timeout_s)),
-        ]);
+        ];
+        if named {
+            // Whatever a client calls itself, it shall not write to somebody's terminal.
+            let said =
+                |text: &Option<String>| text.as_deref().unwrap_or("-").escape_debug().to_string();
+            row.extend([Cell::text(said(&flow.client_id)), Cell::text(said(&flow.username))]);
+        }
+        table.row(row);
     }
     table
 }

@@ -15,11 +15,13 @@ mod hold;
 mod logging;
 mod open_files;
 mod output;
+mod rebalance;
 mod reload;
 mod ring;
 mod run;
 mod serve;
 mod service;
+mod sessions;
 mod status;
 mod table;
 mod trace;
@@ -80,6 +82,12 @@ fn dispatch(args: Args, output: Output) -> Outcome {
         Command::Status => ask(status::status(&client, output)),
         Command::Reload { dry_run } => ask(reload::reload(&client, output, dry_run)),
         Command::Service(ServiceCommand::List) => ask(service::list(&client, output)),
+        Command::Service(ServiceCommand::Rebalance(args)) => {
+            ask(rebalance::rebalance(&client, output, args))
+        }
+        Command::Service(ServiceCommand::Sessions(args)) => {
+            ask(sessions::sessions(&client, output, args))
+        }
         Command::Backend(command) => ask(backend_command(&client, output, command)),
         Command::Flows(flows) => ask(flows::flows(&client, output, flows)),
         Command::Ring(RingSubcommand::Diff(diff)) => ask(ring::diff(&client, output, diff)),

@@ -7,10 +7,15 @@ use tokio::sync::oneshot;
 use super::{Outcome, args::RunArgs, doctor, failure::Failure, logging, open_files, serve};
 use crate::{
     config::{self, model::Config},
-    control::controller::{Controller, Origin, Start},
+    control::{
+        NoDataPlane,
+        controller::{Controller, Origin, Start},
+        datapath::Datapath,
+    },
     datapath::{self, StartError, Xdp},
     health::checker::Checker,
     privileges,
+    proxy::Proxies,
 };
 
 /// News of the health checks that may wait for the controller.
@@ -23,7 +28,9 @@ pub(super) fn run(args: &RunArgs) -> Outcome {
         .map_err(|error| Failure::wrong(&error, "name the configuration file"))?;
     let config = config::load(&args.config)?;
     logging::start(config.log, args.log_packets)?;
-    doctor::before_attaching(&config, args.force)?;
+    if !config.interfaces.is_empty() {
+        doctor::before_attaching(&config, args.force)?;
+    }
     open_files::raise();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -40,13 +47,20 @@ pub(super) fn run(args: &RunArgs) -> Outcome {
         // Before anything is touched: whoever runs already keeps running undisturbed.
         let doors = serve::Doors::open(&config).await?;
         let (events, news) = tokio::sync::mpsc::channel(NEWS);
-        let checker = Arc::new(Checker::new(events));
+        let parts = Parts { checker: Arc::new(Checker::new(events)), proxies: Arc::default() };
+        let proxies = Arc::clone(&parts.proxies);
         // Nothing else runs yet that this could block.
-        let controller = begin(config, file, checker, args.log_packets)?;
+        let controller = begin(config, file, parts, args.log_packets)?;
         tracing::info!(took_ms = began.elapsed().as_millis(), "balancing");
         let given_up = give_up_privileges(controller.trace_preparation())?;
-        serve::until_told(controller, news, doors, given_up).await
+        serve::until_told(controller, news, proxies, doors, given_up).await
     })
+}
+
+/// What the controller works with, beside the data plane.
+struct Parts {
+    checker: Arc<Checker>,
+    proxies: Arc<Proxies>,
 }
 
 /// Gives up the privileges of this thread, and so of those that it starts from now on. One thread
@@ -87,24 +101,40 @@ fn attach(config: &Config, log_packets: bool) -> Result<Xdp, StartError> {
     Ok(xdp)
 }
 
+/// The data plane, loaded and attached, or taken over; none if there is no interface to attach to.
+fn data_plane(config: &Config, log_packets: bool) -> Result<(Box<dyn Datapath>, Origin), Failure> {
+    if config.interfaces.is_empty() {
+        let attached = datapath::attached_interfaces(&config.pin_dir).unwrap_or_default();
+        if attached.is_empty() {
+            return Ok((Box::new(NoDataPlane), Origin::Fresh));
+        }
+        let error = format!("a data plane is attached to {}", attached.join(", "));
+        return Err(Failure::failed(&error, "name the interfaces, or `mqlb detach` it first"));
+    }
+    let xdp = attach(config, log_packets).map_err(|error| {
+        Failure::failed(&error, "nothing was changed; mend the cause and start again")
+    })?;
+    let origin = if xdp.taken_over() { Origin::TakenOver } else { Origin::Fresh };
+    Ok((Box::new(xdp), origin))
+}
+
 /// Loads and attaches the data plane, or takes over the one that runs, and fills its tables.
 fn begin(
     config: Config,
     file: PathBuf,
-    checker: Arc<Checker>,
+    parts: Parts,
     log_packets: bool,
 ) -> Result<Controller, Failure> {
     let pin_dir = config.pin_dir.clone();
-    let xdp = attach(&config, log_packets).map_err(|error| {
-        Failure::failed(&error, "nothing was changed; mend the cause and start again")
-    })?;
-    let origin = if xdp.taken_over() { Origin::TakenOver } else { Origin::Fresh };
+    let (datapath, origin) = data_plane(&config, log_packets)?;
+    let Parts { checker, proxies } = parts;
     let start = Start {
         file,
         config,
-        datapath: Box::new(xdp),
+        datapath,
         origin,
         checker,
+        proxies,
         host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
         clock: datapath::now,
     };

@@ -1,6 +1,6 @@
 //! The life of `mqlb run` once the data plane forwards: answers requests, obeys signals.
 
-use std::{io, path::PathBuf, pin::pin};
+use std::{io, path::PathBuf, pin::pin, sync::Arc};
 
 use sd_notify::NotifyState;
 use tokio::{
@@ -18,6 +18,7 @@ use crate::{
         controller::Controller,
     },
     health::checker::HealthEvent,
+    proxy::Proxies,
 };
 
 /// Where requests come in.
@@ -56,6 +57,7 @@ impl Doors {
 pub(super) async fn until_told(
     controller: Controller,
     news: mpsc::Receiver<HealthEvent>,
+    proxies: Arc<Proxies>,
     doors: Doors,
     given_up: impl Future<Output = Outcome>,
 ) -> Outcome {
@@ -94,6 +96,7 @@ pub(super) async fn until_told(
     drop(socket);
     // What was asked for before is done when this is: only its end can make it fail.
     let _ = handle.with(|_| ()).await;
+    proxies.stop().await;
     tracing::info!("ended; the data plane goes on forwarding, `mqlb detach` ends that, too");
     Ok(())
 }

@@ -24,7 +24,9 @@ fn render(status: &Status, colour: bool) -> String {
     if status.changed_by_command {
         let _ = writeln!(text, "               changed by command: see `mqlb reload --dry-run`");
     }
-    let _ = writeln!(text, "interfaces     {}", status.interfaces.join(", "));
+    let interfaces = status.interfaces.join(", ");
+    let interfaces = if interfaces.is_empty() { "none" } else { &interfaces };
+    let _ = writeln!(text, "interfaces     {interfaces}");
     let _ = writeln!(
         text,
         "connections    {open} open; table: {} of {}, handshakes {} of {}, backends {} of {}",

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::model::{
-    Affinity, AllDown, Ejection, Guard, Limits, LogFormat, LogLevel, LogSettings, Mode,
-    MqttVersion, PortRange, Refusal, StatusRange, Timeouts, Weight, XdpMode,
+    Affinity, AllDown, Ejection, Guard, HashKey, Limits, LogFormat, LogLevel, LogSettings, Mode,
+    MqttSettings, MqttVersion, Pacing, Policy, PortRange, Refusal, SendProxyProtocol, StatusRange,
+    StickySettings, Timeouts, TlsVersion, Weight, WhenAway, XdpMode,
 };
 
 const fn seconds(seconds: u64) -> Duration {
@@ -82,6 +83,41 @@ pub const EJECTION: Ejection = Ejection {
     max_eject_for: seconds(300),
     max_ejected_percent: 50,
 };
+
+/// `services[].mqtt.tls.alpn`
+pub const TLS_ALPN: &str = "mqtt";
+/// `services[].mqtt.tls.min_version`
+pub const TLS_MIN_VERSION: TlsVersion = TlsVersion::V12;
+
+/// `services[].mqtt`, in the mode `mqtt`
+pub const MQTT: MqttSettings = MqttSettings {
+    policy: Policy::RoundRobin,
+    hash_key: HashKey::ClientId,
+    hash_capture: None,
+    bounded_load: None,
+    fill_connections: None,
+    max_connect_bytes: 256 << 10,
+    connect_memory_bytes: 64 << 20,
+    connect_within: seconds(10),
+    max_waiting: 10_000,
+    broker_connect_within: seconds(3),
+    connack_within: seconds(10),
+    attempts: 3,
+    tcp_keepalive: seconds(60),
+    tcp_user_timeout: seconds(60),
+    takeover: false,
+    proxy_protocol_from: Vec::new(),
+    send_proxy_protocol: SendProxyProtocol::Off,
+    pacing: Pacing { source: None, service: None, backend: None, max_wait: seconds(30) },
+    sticky: None,
+    connection_log: None,
+    tls: None,
+    broker_tls: None,
+};
+
+/// `services[].mqtt.sticky`, where it is there
+pub const STICKY: StickySettings =
+    StickySettings { entries: 1_000_000, when_away: WhenAway::ComeBack };
 
 /// `services[].backends[].weight`
 pub const WEIGHT: Weight = Weight::DEFAULT;

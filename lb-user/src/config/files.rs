@@ -6,13 +6,16 @@ use super::{
     check::report::{At, Report},
     error::ConfigError,
     fault::Fault,
-    model::{Config, Password, Probe},
+    model::{Config, MqttSettings, Password, Probe},
 };
 
 /// Checks that the files that `config` names exist and can be read by this process.
 pub fn check_files(config: &Config) -> Result<(), ConfigError> {
     let report = Report::default();
     for (i, service) in config.services.iter().enumerate() {
+        if let Some(mqtt) = &service.mqtt {
+            tls_files(&report.root().key("services").index(i).key("mqtt"), mqtt);
+        }
         let at = report.root().key("services").index(i).key("health");
         let Some(health) = &service.health else { continue };
         if let Some(ca_file) = health.probe.tls().and_then(|tls| tls.ca_file.as_deref()) {
@@ -26,6 +29,29 @@ pub fn check_files(config: &Config) -> Result<(), ConfigError> {
     }
     let issues = report.into_issues();
     if issues.is_empty() { Ok(()) } else { Err(ConfigError::invalid(issues)) }
+}
+
+fn tls_files(at: &At, mqtt: &MqttSettings) {
+    if let Some(tls) = &mqtt.tls {
+        let at = at.key("tls");
+        for (i, files) in tls.certificates.iter().enumerate() {
+            let at = at.key("certificates").index(i);
+            readable(&at.key("certificate_file"), &files.certificate_file);
+            readable(&at.key("key_file"), &files.key_file);
+        }
+        tls.ca_file.iter().for_each(|path| readable(&at.key("ca_file"), path));
+        for (i, path) in tls.crl_files.iter().enumerate() {
+            readable(&at.key("crl_files").index(i), path);
+        }
+    }
+    if let Some(tls) = &mqtt.broker_tls {
+        let at = at.key("broker_tls");
+        tls.ca_file.iter().for_each(|path| readable(&at.key("ca_file"), path));
+        if let Some(files) = &tls.certificate {
+            readable(&at.key("certificate_file"), &files.certificate_file);
+            readable(&at.key("key_file"), &files.key_file);
+        }
+    }
 }
 
 fn readable(at: &At, path: &Path) {

@@ -68,6 +68,7 @@ mapping! {
         rebase_after: Text,
         health: Health,
         ejection: Ejection,
+        mqtt: Mqtt,
         backends: Vec<Backend>,
     }
 }
@@ -83,6 +84,51 @@ mapping! {
     }
 }
 
+mapping! {
+    Mqtt {
+        policy: Text,
+        hash_key: Text,
+        hash_capture: Text,
+        bounded_load: Text,
+        fill_connections: Text,
+        max_connect: Text,
+        connect_memory: Text,
+        connect_within: Text,
+        max_waiting: Text,
+        broker_connect_within: Text,
+        connack_within: Text,
+        attempts: Text,
+        tcp_keepalive: Text,
+        tcp_user_timeout: Text,
+        takeover: Text,
+        proxy_protocol_from: Vec<Text>,
+        send_proxy_protocol: Text,
+        pacing: Pacing,
+        sticky: Sticky,
+        connection_log: Text,
+        tls: ServerTls,
+        broker_tls: BrokerTls,
+    }
+}
+
+mapping! {
+    ServerTls {
+        certificates: Vec<CertificateFiles>,
+        alpn: Vec<Text>,
+        min_version: Text,
+        client_certificates: Text,
+        ca_file: Text,
+        crl_files: Vec<Text>,
+        username_from: Text,
+        client_id_from: Text,
+    }
+}
+
+mapping! { CertificateFiles { certificate_file: Text, key_file: Text, } }
+mapping! { BrokerTls { ca_file: Text, server_name: Text, certificate_file: Text, key_file: Text, } }
+
+mapping! { Pacing { source: Text, service: Text, backend: Text, max_wait: Text, } }
+mapping! { Sticky { entries: Text, when_away: Text, } }
 mapping! { SynRates { source: SynRate, prefix: PrefixRate, } }
 mapping! { SynRate { rate: Text, burst: Text, } }
 mapping! { PrefixRate { bits: Text, rate: Text, burst: Text, } }

@@ -59,6 +59,14 @@ pub fn usable(address: IpAddr, role: Role) -> Result<(), Fault> {
     Err(Fault::new(format!("{address} is {kind} and cannot be {}", role.noun()), hint))
 }
 
+/// The same for a service in `mode`: what userspace accepts and connects never needs a wire.
+pub fn usable_in(address: IpAddr, role: Role, mode: Option<Mode>) -> Result<(), Fault> {
+    if address.is_loopback() && mode.is_some_and(Mode::is_proxied) {
+        return Ok(());
+    }
+    usable(address, role)
+}
+
 /// What the addresses of a backend are checked against.
 #[derive(Clone, Copy, Debug)]
 pub struct Surroundings<'a> {
@@ -92,7 +100,10 @@ pub fn backend_fits(
     mode: Option<Mode>,
     around: Surroundings<'_>,
 ) -> Result<(), Fault> {
-    usable(address, Role::Backend)?;
+    usable_in(address, Role::Backend, mode)?;
+    if mode.is_some_and(Mode::is_proxied) && !is_own_vip(address, vip, around) {
+        return Ok(());
+    }
     if around.vips.contains(&address) {
         return Err(Fault::new(
             format!("{address} is a VIP: connections would come back to the balancer"),
@@ -115,6 +126,12 @@ pub fn backend_fits(
         }
         _ => Ok(()),
     }
+}
+
+/// Whether connections to `address` would come back. On a loopback address services and brokers are
+/// told apart by their ports.
+fn is_own_vip(address: IpAddr, vip: Option<IpAddr>, around: Surroundings<'_>) -> bool {
+    !address.is_loopback() && (around.vips.contains(&address) || vip == Some(address))
 }
 
 fn tunnel_leads_to(address: IpAddr, around: Surroundings<'_>) -> Result<(), Fault> {

@@ -12,11 +12,12 @@ use super::{
     tables::Tables,
 };
 use crate::{
-    config::model::{Backend, Config, HealthCheck, Name},
+    config::model::{Backend, Config, HealthCheck, Name, Service},
     health::{
         checker::Checker,
         target::{ServiceCheck, Target, TargetError},
     },
+    proxy,
 };
 
 /// The checks of the services, and which backend has which.
@@ -34,6 +35,7 @@ pub struct Checks {
 struct Prepared {
     check: HealthCheck,
     loaded: Arc<ServiceCheck>,
+    preamble: Vec<u8>,
     round: u64,
 }
 
@@ -43,6 +45,12 @@ struct Prepared {
 pub struct ChecksError {
     service: Name,
     error: TargetError,
+}
+
+/// What brokers want before all else.
+fn preamble(service: &Service) -> Vec<u8> {
+    let settings = service.mqtt.as_ref();
+    settings.map_or_else(Vec::new, proxy::header_of_our_own)
 }
 
 /// Checks made ready for a configuration, with everything read that can fail.
@@ -83,7 +91,9 @@ impl Checks {
         for service in &config.services {
             let Some(check) = &service.health else { continue };
             let failed = |error| ChecksError { service: service.name.clone(), error };
-            let known = self.services.get(&service.name).filter(|known| known.check == *check);
+            let preamble = preamble(service);
+            let same = |known: &&Prepared| known.check == *check && known.preamble == preamble;
+            let known = self.services.get(&service.name).filter(same);
             let (loaded, round) = if let Some(known) = known.filter(|_| !reread) {
                 (Arc::clone(&known.loaded), known.round)
             } else {
@@ -93,6 +103,10 @@ impl Checks {
             for backend in &service.backends {
                 let Backend { name, .. } = backend;
                 let target = loaded.target(name.as_str(), backend.socket()).map_err(failed)?;
+                // Another port has another listener, which may not want it.
+                let same_port = target.address == backend.socket();
+                let preamble = if same_port { preamble.clone() } else { Vec::new() };
+                let target = Target { preamble, ..target };
                 ready.targets.push(Order {
                     service: service.address(),
                     backend: name.clone(),
@@ -101,7 +115,7 @@ impl Checks {
                     target,
                 });
             }
-            let prepared = Prepared { check: check.clone(), loaded, round };
+            let prepared = Prepared { check: check.clone(), loaded, preamble, round };
             ready.services.insert(service.name.clone(), prepared);
         }
         Ok(ready)

@@ -22,6 +22,7 @@ use super::{
     members::Health,
     overlay::{CommandError, Overlay},
     plan::Trust,
+    proxied,
     record::{Record, TablesRecord, VERSION, seed_from_text, seed_to_text},
     report::ConfigFileReport,
     state_file::StateFile,
@@ -31,6 +32,7 @@ use super::{
 use crate::{
     config::model::{Config, Service},
     health::checker::{Checker, HealthEvent},
+    proxy::Proxies,
 };
 
 /// What a controller starts with.
@@ -45,6 +47,8 @@ pub struct Start {
     pub origin: Origin,
     /// Checks the backends.
     pub checker: Arc<Checker>,
+    /// Handle the services in the mode `mqtt`.
+    pub proxies: Arc<Proxies>,
     /// The name of this machine.
     pub host: String,
     /// The clock of the data plane: the current tick.
@@ -77,6 +81,7 @@ pub struct Controller {
     pub(super) applied: Applied,
     pub(super) health: Health,
     pub(super) checks: Checks,
+    pub(super) proxies: Arc<Proxies>,
     pub(super) counts: Counts,
     state: StateFile,
     clock: fn() -> u32,
@@ -131,6 +136,7 @@ impl Controller {
             applied: Applied::new(start.datapath, tables, Trust::Rewrite),
             health,
             checks: Checks::new(start.checker, start.host),
+            proxies: start.proxies,
             counts: Counts::default(),
             state,
             clock: start.clock,
@@ -171,6 +177,7 @@ impl Controller {
             self.made_seed = self.config.seed.as_ref().map(|seed| *seed.expose());
         }
         let ready = self.checks.prepare(&effective(&config, &overlay), reread)?;
+        let proxied = self.proxies.prepare(&proxied::specs(&config), reread)?;
         let target = self.target(&config, &overlay)?;
         if !target.has_numbers_of(self.applied.tables()) {
             self.state.announce(&self.record(&overlay, &target))?;
@@ -191,6 +198,7 @@ impl Controller {
         self.overlay = overlay;
         self.behind = false;
         self.checks.begin(ready, self.applied.tables(), &self.health);
+        self.proxies.begin(proxied, self.snapshots());
         self.clean();
         Ok(self.commit())
     }
@@ -269,7 +277,10 @@ impl Controller {
             Err(error) => Err(error),
         };
         match changed {
-            Ok(()) => self.behind = false,
+            Ok(()) => {
+                self.behind = false;
+                self.publish();
+            }
             Err(error) => tracing::error!(%error, "the rings lag behind the health checks"),
         }
     }

@@ -19,6 +19,19 @@ use crate::config::model::{
     self, AllDown, Config, Guard, LoadLimits, Mode, Name, Prefix, Refusal, Service,
 };
 
+/// The mode of services whose connections end in userspace. They have numbers like all others, by
+/// which health, drains and counters know them, but the data plane never hears of them.
+pub const MODE_PROXIED: u8 = u8::MAX;
+
+/// The flag of their backends; the data plane has no such flag.
+pub const PROXIED: u16 = 1 << 15;
+
+/// Whether brokers answer clients directly in this mode.
+#[must_use]
+pub const fn is_direct(mode: u8) -> bool {
+    mode != MODE_PROXIED && mode::is_direct(mode)
+}
+
 /// The address and port of a broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Endpoint {
@@ -173,6 +186,7 @@ impl DesiredService {
                 Mode::Nat => mode::NAT,
                 Mode::Dsr => mode::DSR,
                 Mode::Ipip => mode::IPIP,
+                Mode::Mqtt => MODE_PROXIED,
             },
             flags: flag(service.no_backend, service_flags::RESET_WITHOUT_BACKEND)
                 | flag(service.unknown_flow, service_flags::RESET_UNKNOWN_FLOW)

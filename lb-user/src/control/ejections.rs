@@ -73,7 +73,7 @@ impl Controller {
             .filter_map(|backend| serving.get(&(entry.id, backend.socket().into())).copied())
             .collect();
         let members = tables.rings.get(&entry.id).map_or(&[][..], |spec| &spec.members);
-        let counters = self.applied.datapath().backend_counters(&ids)?;
+        let counters = self.backend_counters(&ids)?;
         let observed = ids.into_iter().zip(&counters).map(|(backend, counters)| Observed {
             backend,
             answers: counters.into(),

@@ -4,7 +4,7 @@ use super::{
     apply::ApplyError, checks::ChecksError, datapath::DatapathError, layout::LayoutError,
     overlay::CommandError, state_file::StateError, trace::TraceRefusal,
 };
-use crate::config::ConfigError;
+use crate::{config::ConfigError, proxy::PrepareError};
 
 /// Why a change was not made: nothing is different from before.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +24,9 @@ pub enum ChangeError {
     /// A health check cannot be carried out.
     #[error(transparent)]
     Checks(#[from] ChecksError),
+    /// A service in the mode `mqtt` cannot be served.
+    #[error(transparent)]
+    Proxies(#[from] PrepareError),
     /// The state cannot be kept.
     #[error(transparent)]
     State(#[from] StateError),
@@ -68,6 +71,7 @@ impl ChangeError {
             }
             Self::Checks(_) => "nothing was changed; mend the file it names".to_owned(),
             Self::Trace(error) => error.hint().to_owned(),
+            Self::Proxies(error) => error.hint(),
             Self::State(error) => error.hint(),
             Self::Apply(error) if error.restored => "everything is as it was before".to_owned(),
             Self::Apply(_) | Self::Datapath(_) => {
@@ -85,15 +89,20 @@ impl ChangeError {
     #[must_use]
     pub const fn blame(&self) -> Blame {
         match self {
-            Self::Command(CommandError::NoService(_) | CommandError::NoBackend { .. }) => {
-                Blame::NotFound
-            }
+            Self::Command(
+                CommandError::NoService(_)
+                | CommandError::NoBackend { .. }
+                | CommandError::NoRebalancing(_),
+            ) => Blame::NotFound,
             Self::Command(
                 CommandError::NameTaken { .. }
                 | CommandError::AddressTaken { .. }
-                | CommandError::LastBackend { .. },
+                | CommandError::LastBackend { .. }
+                | CommandError::NotProxied(_)
+                | CommandError::NotSticky(_),
             )
             | Self::Layout(_)
+            | Self::Proxies(_)
             | Self::Trace(TraceRefusal::Busy { .. })
             | Self::NeedsRestart(_) => Blame::Conflict,
             Self::Command(CommandError::Unfit(_))

@@ -6,13 +6,12 @@ use lb_common::{
     backend::backend_flags::{ACCEPT, FORWARD},
     flow::{Flow, FlowKey},
     ring::{NO_BACKEND, Slot, slot_flags::LOOKUP, slot_of},
-    service::mode::is_direct,
 };
 
 use super::{
     admission,
     controller::Controller,
-    desired::{Endpoint, service_key},
+    desired::{Endpoint, is_direct, service_key},
     error::ChangeError,
     report::{Explanation, LimitsReport},
 };
@@ -34,6 +33,10 @@ impl Controller {
         if client.is_ipv4() != vip.is_ipv4() {
             answer
                 .because("an IPv4 client cannot reach an IPv6 VIP, nor the other way round".into());
+            return Ok(answer);
+        }
+        if configured.mode.is_proxied() {
+            self.explain_proxied(&mut answer, configured);
             return Ok(answer);
         }
         let key = FlowKey::new(client.ip().into(), client.port().to_be_bytes(), entry.id);
@@ -97,7 +100,7 @@ impl Controller {
             ));
         }
         if let Some(most) = connections {
-            let counters = self.applied.datapath().backend_counters(&[id])?;
+            let counters = self.backend_counters(&[id])?;
             let open = counters.first().map_or(0, |c| self.counts.traffic(id, c).open);
             let full = if open < u64::from(most) { "" } else { ": a new one is refused" };
             answer.because(format!("it has {open} connections of {most} that it may have{full}"));
@@ -236,7 +239,7 @@ impl Explanation {
         }
     }
 
-    fn because(&mut self, sentence: String) {
+    pub(super) fn because(&mut self, sentence: String) {
         self.why.push(sentence);
     }
 }

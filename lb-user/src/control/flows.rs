@@ -65,6 +65,7 @@ impl Controller {
         let names = self.names();
         found.flows =
             listed.iter().map(|(key, flow)| self.flow_report(&names, key, flow)).collect();
+        self.proxied_flows(filter, &mut found)?;
         Ok(found)
     }
 
@@ -101,6 +102,9 @@ impl Controller {
             closed: flow.is_closed(),
             idle_s: ticks::to_duration(idle).as_secs(),
             idle_timeout_s: ticks::to_duration(timeout).as_secs(),
+            client_id: None,
+            username: None,
+            bytes: None,
         }
     }
 }

@@ -9,12 +9,14 @@ use lb_common::{
     },
     hash::Seed,
     layout::sizes,
-    service::{Service, mode::is_direct},
+    service::Service,
 };
 
 use super::{
     admission,
-    desired::{Desired, DesiredBackend, DesiredService, Endpoint},
+    desired::{
+        Desired, DesiredBackend, DesiredService, Endpoint, MODE_PROXIED, PROXIED, is_direct,
+    },
     members::{self, Health, Standing},
     tables::{Broker, RingSpec, Tables},
 };
@@ -112,7 +114,9 @@ pub fn tables(
     let mut taken = new.brokers.values().map(|broker| broker.first_peer / MAX_SOURCES).collect();
     for service in &desired.services {
         let id = service_id(old, &mut new, service, desired.seed())?;
-        admission::admit(&mut new, desired, service, id);
+        if service.mode != MODE_PROXIED {
+            admission::admit(&mut new, desired, service, id);
+        }
         let direct = is_direct(service.mode);
         let mut backends = Vec::with_capacity(service.backends.len());
         let dead = dead(service, health, now, |backend| known.get(&(id, backend)).copied());
@@ -121,6 +125,8 @@ pub fn tables(
             let mut entry = entry(backend, id);
             if direct {
                 entry.flags |= DIRECT;
+            } else if service.mode == MODE_PROXIED {
+                entry.flags |= PROXIED;
             } else {
                 entry.first_peer = first_peer(&mut new, &mut taken, backend.endpoint, limit)?;
             }
@@ -169,7 +175,7 @@ fn check_sources(old: &Tables, desired: &Desired) -> Result<(), LayoutError> {
 }
 
 fn gone(backend: &Backend) -> Backend {
-    Backend { flags: backend.flags & (PRESENT | DIRECT), ..*backend }
+    Backend { flags: backend.flags & (PRESENT | DIRECT | PROXIED), ..*backend }
 }
 
 /// The numbers of the backends of a service that have been down for too long. None while no other
@@ -251,7 +257,8 @@ fn service_id(
 ) -> Result<u32, LayoutError> {
     let limit = sizes::SERVICES as u32;
     // Flows of one way of forwarding make no sense to the other: then it is another service.
-    let same = |known: &&Service| is_direct(known.mode) == is_direct(service.mode);
+    let way = |mode| (is_direct(mode), mode == MODE_PROXIED);
+    let same = |known: &&Service| way(known.mode) == way(service.mode);
     let id = if let Some(known) = old.services.get(&service.key).filter(same) {
         if is_direct(known.mode) && known.affinity != service.affinity {
             return Err(LayoutError::AffinityChanged { service: service.name.clone() });

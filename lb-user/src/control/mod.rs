@@ -25,16 +25,22 @@ pub mod layout;
 pub mod members;
 #[cfg(test)]
 pub mod memory;
+mod no_data_plane;
 pub mod overlay;
 pub mod plan;
+mod proxied;
+pub mod rebalance;
 pub mod record;
 pub mod report;
 pub mod ring_diff;
 #[cfg(test)]
 pub mod samples;
+pub mod sessions;
 pub mod state_file;
 mod status;
 pub mod tables;
 pub mod trace;
 pub mod transitions;
 pub mod warming;
+
+pub use no_data_plane::NoDataPlane;

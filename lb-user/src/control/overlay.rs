@@ -44,6 +44,15 @@ pub enum CommandError {
     /// No such service.
     #[error("there is no service {0}")]
     NoService(String),
+    /// Its connections are not in userspace.
+    #[error("service {0} is not in the mode mqtt")]
+    NotProxied(Name),
+    /// It remembers no sessions.
+    #[error("service {0} remembers no sessions")]
+    NotSticky(Name),
+    /// Nothing was ever rebalanced.
+    #[error("service {0} was not rebalanced since mqlb started")]
+    NoRebalancing(Name),
     /// No such backend.
     #[error("service {service} has no backend {backend}")]
     NoBackend {
@@ -89,6 +98,12 @@ impl CommandError {
     pub fn hint(&self) -> &str {
         match self {
             Self::NoService(_) => "`mqlb service list` shows the services",
+            Self::NotProxied(_) => {
+                "the other modes cannot close a connection at its client; there, new connections go \
+                 by the weights"
+            }
+            Self::NotSticky(_) => "give it `mqtt: { sticky: {} }`; see docs/mqtt-mode.md",
+            Self::NoRebalancing(_) => "`mqlb service rebalance SERVICE` begins it",
             Self::NoBackend { .. } => "`mqlb backend list` shows the backends",
             Self::NameTaken { .. } => "choose another name, or remove that backend first",
             Self::AddressTaken { .. } => "a service cannot have one broker twice",

@@ -21,9 +21,11 @@ pub enum Trust {
 ///
 /// Make before break. First whatever a new flow may be led to (source addresses, peers, settings,
 /// backends), then the rings, then the services. After that the way back: services, rings,
-/// backends that refuse, the purge of their flows, and at last their numbers.
+/// backends that refuse, the purge of their flows, and at last their numbers. What is handled in
+/// userspace takes no edit.
 #[must_use]
 pub fn plan(old: &Tables, new: &Tables, trust: Trust) -> Vec<Edit> {
+    let (old, new) = (&*old.in_data_plane(), &*new.in_data_plane());
     let changed = |same: bool| !same || trust == Trust::Rewrite;
     let mut edits = Vec::new();
     let settings = new.settings.filter(|_| changed(old.settings == new.settings));

@@ -18,7 +18,7 @@ use lb_common::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    desired::{Endpoint, service_key},
+    desired::{Endpoint, MODE_PROXIED, PROXIED, is_direct, service_key},
     members::{Health, Standing},
     overlay::Overlay,
     tables::{Broker, NextIds, Tables},
@@ -63,6 +63,9 @@ struct ServiceRecord {
     address: SocketAddr,
     /// Whether its brokers answer directly.
     direct: bool,
+    /// Whether its connections end in userspace.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    proxied: bool,
     /// How many bits of a client's address, of 128, choose its slot; all of a connection's ends if
     /// there is none.
     #[serde(default)]
@@ -115,9 +118,9 @@ impl TablesRecord {
         let service = |service: &Service| {
             let port = u16::from_be_bytes(service.key.port);
             let address = SocketAddr::new(service.key.vip.into(), port);
-            let direct = mode::is_direct(service.mode);
+            let (direct, proxied) = (is_direct(service.mode), service.mode == MODE_PROXIED);
             let client_bits = service.affinity.client_bits();
-            (service.id, ServiceRecord { address, direct, client_bits })
+            (service.id, ServiceRecord { address, direct, proxied, client_bits })
         };
         Self {
             first_port: settings.first_port,
@@ -154,10 +157,15 @@ impl TablesRecord {
                 ..Settings::default()
             });
         }
-        for (id, ServiceRecord { address, direct, client_bits }) in &self.services {
+        for (id, ServiceRecord { address, direct, proxied, client_bits }) in &self.services {
             let key = service_key(*address);
-            // Which of the direct ones does not matter, nor what else is not known: it is written again.
-            let mode = if *direct { mode::DSR } else { mode::NAT };
+            // Which of the direct ones does not matter, nor what else is not known: it is written
+            // again.
+            let mode = match (proxied, direct) {
+                (true, _) => MODE_PROXIED,
+                (false, true) => mode::DSR,
+                (false, false) => mode::NAT,
+            };
             let affinity = client_bits.map_or(Affinity::CONNECTION, Affinity::client);
             let (id, pad) = (*id, [0; 6]);
             let hash_key = Seed::default();
@@ -174,13 +182,16 @@ impl TablesRecord {
         let mut health = Health::default();
         for (id, record) in &self.backends {
             let broker = Endpoint::from(record.broker);
-            let direct = self.services.get(&record.service).is_some_and(|service| service.direct);
+            let service = self.services.get(&record.service);
+            let direct = service.is_some_and(|service| service.direct);
+            let proxied = service.is_some_and(|service| service.proxied);
             let backend = Backend {
                 address: broker.address,
                 port: broker.port.to_be_bytes(),
                 flags: PRESENT
                     | if record.gone { 0 } else { FORWARD }
-                    | if direct { DIRECT } else { 0 },
+                    | if direct { DIRECT } else { 0 }
+                    | if proxied { PROXIED } else { 0 },
                 service: record.service,
                 first_peer: self.brokers.get(&record.broker).copied().unwrap_or_default(),
                 pad: 0,

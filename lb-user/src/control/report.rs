@@ -10,7 +10,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::difference::Difference;
-use crate::config::model::{AllDown, Mode, Name, Refusal};
+use crate::config::model::{AllDown, Mode, Name, Policy, Refusal};
 
 pub use traffic::{Connacks, Traffic};
 
@@ -119,8 +119,28 @@ pub struct ServiceReport {
     pub traffic: Traffic,
     /// Where brokers answer directly: how many slots are in which state.
     pub slots: Option<SlotsReport>,
+    /// In the mode `mqtt`: what happens before a client gets a backend.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<ProxyReport>,
     /// Its backends, in the order of the configuration.
     pub backends: Vec<BackendReport>,
+}
+
+/// What happens in the mode `mqtt` before a client gets a backend.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProxyReport {
+    /// How backends are chosen.
+    pub policy: Policy,
+    /// Clients whose CONNECT has not arrived.
+    pub waiting: u64,
+    /// Clients that were not let in, by reason.
+    pub refusals: BTreeMap<String, u64>,
+    /// Lines that the log of connections lost, because the disk was too slow.
+    pub log_lost: u64,
+    /// When certificates that clients are shown end, and lists of revoked ones, by file; seconds since
+    /// 1970.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub certificates: BTreeMap<String, i64>,
 }
 
 /// How many slots of a ring are in which state.
@@ -296,6 +316,15 @@ pub struct FlowReport {
     pub idle_s: u64,
     /// Seconds of idleness after which it is forgotten.
     pub idle_timeout_s: u64,
+    /// In the mode `mqtt`: the Client Identifier.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<String>,
+    /// In the mode `mqtt`: the user name, if the client gave one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    /// In the mode `mqtt`: bytes to the broker, and to the client.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<(u64, u64)>,
 }
 
 /// Where a client's packets go, and why.

@@ -118,7 +118,7 @@ impl Controller {
             .filter_map(|b| Some((*serving.get(&(id?, b.socket().into()))?, b)))
             .collect();
         let ids: Vec<u32> = numbered.iter().map(|(id, _)| *id).collect();
-        let counters = self.applied.datapath().backend_counters(&ids)?;
+        let counters = self.backend_counters(&ids)?;
         let slots_of_ring = spec.and_then(|spec| spec.slots.as_ref());
         let missed = id.map(|id| self.applied.datapath().missed(id)).unwrap_or_default();
         let known_in = |id| {
@@ -153,6 +153,7 @@ impl Controller {
                 let Summary { in_transition, looked_up, learning } = slots.summary();
                 SlotsReport { in_transition, looked_up, learning }
             }),
+            proxy: self.proxy_report(service),
             backends,
         })
     }

@@ -1,6 +1,7 @@
 //! What the tables of the data plane hold, as far as the controller writes them.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
@@ -17,7 +18,10 @@ use lb_common::{
     ticks,
 };
 
-use super::{datapath::Edit, desired::Endpoint};
+use super::{
+    datapath::Edit,
+    desired::{Endpoint, MODE_PROXIED, PROXIED},
+};
 use crate::ring::{self, Member, transition::Slots};
 
 /// The contents of the tables, and which numbers are taken.
@@ -129,6 +133,24 @@ impl Tables {
             && self.brokers == other.brokers
             && self.sources == other.sources
             && self.settings.is_some() == other.settings.is_some()
+    }
+
+    /// What of it lies in the data plane: all but what is handled in userspace.
+    #[must_use]
+    pub fn in_data_plane(&self) -> Cow<'_, Self> {
+        let proxied = |backend: &Backend| backend.flags & PROXIED != 0;
+        let served = self.services.values().any(|service| service.mode == MODE_PROXIED);
+        if !served && !self.backends.values().any(proxied) {
+            return Cow::Borrowed(self);
+        }
+        let mut rest = self.clone();
+        rest.backends.retain(|_, backend| !proxied(backend));
+        rest.load_limits.retain(|id, _| rest.backends.contains_key(id));
+        for service in self.services.values().filter(|service| service.mode == MODE_PROXIED) {
+            rest.services.remove(&service.key);
+            rest.rings.remove(&service.id);
+        }
+        Cow::Owned(rest)
     }
 
     /// The service with this id.

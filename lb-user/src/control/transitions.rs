@@ -3,17 +3,12 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use lb_common::{
-    hash::Seed,
-    service::{Service, mode::is_direct},
-    settings::Settings,
-    ticks,
-};
+use lb_common::{hash::Seed, service::Service, settings::Settings, ticks};
 
 use super::{
     controller::Controller,
     datapath::{Datapath, DatapathError},
-    desired::{Desired, DesiredService},
+    desired::{Desired, DesiredService, is_direct},
     tables::{RingSpec, Tables},
 };
 use crate::{

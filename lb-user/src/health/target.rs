@@ -26,6 +26,9 @@ const KEEP_ALIVE_S: u16 = 60;
 pub struct Target {
     pub address: SocketAddr,
     pub check: Check,
+    /// What a check by MQTT sends before all else: a header of the PROXY protocol, for brokers that
+    /// want one.
+    pub preamble: Vec<u8>,
     /// The time a whole probe has.
     pub timeout: Duration,
     pub schedule: Schedule,
@@ -126,6 +129,7 @@ impl ServiceCheck {
         Ok(Target {
             address,
             check,
+            preamble: Vec::new(),
             timeout: timing.timeout,
             schedule: Schedule::new(timing.interval, timing.jitter_percent),
             thresholds: Thresholds {

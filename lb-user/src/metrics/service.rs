@@ -21,6 +21,39 @@ pub(super) const METRICS: &[Metric] = &[
         "1 for the state that a service is in, 0 for the others.",
         Values::OfServices(|service, samples| samples.put_state(STATES, service.state)),
     ),
+    Metric::counter(
+        "mqlb_service_clients_refused_total",
+        &["service", "reason"],
+        "In the mode mqtt: clients that were not let in, by reason.",
+        Values::OfServices(|service, samples| {
+            let Some(proxy) = &service.proxy else { return };
+            for (reason, clients) in &proxy.refusals {
+                samples.put(&[reason], *clients);
+            }
+        }),
+    ),
+    Metric::gauge(
+        "mqlb_service_clients_waiting",
+        &["service"],
+        "In the mode mqtt: clients whose CONNECT has not arrived.",
+        Values::OfServices(|service, samples| {
+            if let Some(proxy) = &service.proxy {
+                samples.put(&[], proxy.waiting);
+            }
+        }),
+    ),
+    Metric::gauge(
+        "mqlb_service_certificate_expiry_seconds",
+        &["service", "file"],
+        "In the mode mqtt: when a certificate that clients are shown ends, or a list of revoked ones; \
+         seconds since 1970.",
+        Values::OfServices(|service, samples| {
+            let Some(proxy) = &service.proxy else { return };
+            for (file, ends) in &proxy.certificates {
+                samples.put(&[file], u64::try_from(*ends).unwrap_or_default());
+            }
+        }),
+    ),
     Metric::gauge(
         "mqlb_service_slots",
         &["service", "state"],

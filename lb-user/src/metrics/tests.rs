@@ -12,10 +12,11 @@ use lb_common::{
 
 use super::*;
 use crate::{
+    config::model::Policy,
     control::{
         controller::{Controller, Origin, Start},
         memory::Memory,
-        report::{BackendState, HealthState, SlotsReport},
+        report::{BackendState, HealthState, ProxyReport, SlotsReport},
     },
     health::checker::Checker,
 };
@@ -56,6 +57,7 @@ impl Rig {
             datapath: Box::new(Arc::clone(&tables)),
             origin: Origin::Fresh,
             checker: Arc::new(Checker::new(events)),
+            proxies: Arc::default(),
             host: "lb".into(),
             clock: || 1000,
         });
@@ -201,6 +203,13 @@ async fn every_metric_can_be_other_than_zero() {
     (tables.flows, tables.pending, tables.last_sweep_us) = (1, 2, 3);
     tables.brokers[0].ports_in_use = 4;
     status.verdicts.insert("to_backend".into(), 5);
+    status.services[0].proxy = Some(ProxyReport {
+        policy: Policy::RoundRobin,
+        waiting: 1,
+        refusals: [("denied".to_owned(), 2)].into(),
+        log_lost: 3,
+        certificates: [("/server.pem".to_owned(), 4)].into(),
+    });
     status.services[0].slots = Some(SlotsReport { in_transition: 1, looked_up: 2, learning: 3 });
     let backend = &mut status.services[0].backends[0];
     backend.health = HealthState::Up;

@@ -87,7 +87,7 @@ async fn open(fleet: &Fleet, index: usize) -> Result<Connection, Reason> {
     let session = Session {
         client_id: &client_id,
         keep_alive_s: plan.keep_alive_s,
-        clean: true,
+        clean: plan.clean,
         subscriptions: &subscriptions,
         qos: plan.qos,
     };

@@ -58,6 +58,8 @@ pub struct Plan {
     pub reconnect: Reconnect,
     /// Keep Alive in seconds; a PINGREQ is sent every half of it.
     pub keep_alive_s: u16,
+    /// Whether each connection begins a new session.
+    pub clean: bool,
     /// How many clients may be connecting at the same time.
     pub connecting_at_once: usize,
     /// When an attempt to connect has failed: TCP, CONNECT and SUBSCRIBE together.
@@ -78,6 +80,7 @@ impl Plan {
             payload_bytes: 64,
             reconnect: Reconnect::Never,
             keep_alive_s: 60,
+            clean: true,
             connecting_at_once: 64,
             connect_limit: Duration::from_secs(5),
         }

@@ -15,7 +15,7 @@ use sources::{Crate, Names, is_below};
 const STANDARD: [&str; 3] = ["core", "alloc", "std"];
 
 /// The parts of the controller that decide, and do nothing else.
-const PURE: [&str; 14] = [
+const PURE: [&str; 20] = [
     "config",
     "control::datapath",
     "control::desired",
@@ -29,6 +29,12 @@ const PURE: [&str; 14] = [
     "health::state",
     "mqtt",
     "pcapng",
+    "proxy::choose",
+    "proxy::pacing",
+    "proxy::proxy_protocol",
+    "proxy::rebalance",
+    "proxy::sticky",
+    "proxy::tls::hello",
     "ring",
 ];
 

@@ -11,6 +11,8 @@ mod greeting;
 mod icmp;
 mod kernel;
 mod metrics;
+mod mqtt_edges;
+mod mqtt_mode;
 mod packet_log;
 mod remnants;
 mod ring_diff;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::time::Instant;
 
 use lb_tests::exclusive;
@@ -14,6 +14,8 @@ use super::{GRACE, LIMIT, Stage};
 
 /// Where it is scraped, in the balancer's namespace.
 pub const ADDRESS: &str = "127.0.0.1:9090";
+/// Where the service in the mode `mqtt` listens.
+const PROXIED_PORT: u16 = 1884;
 const DOCS: &str = include_str!("../../../docs/metrics.md");
 
 fn stage() -> Stage {
@@ -23,6 +25,12 @@ fn stage() -> Stage {
         config["services"][0]["max_connections"] = json!(1000);
         config["services"][1]["mode"] = json!("dsr");
         config["services"][1]["max_new_per_second"] = json!(1);
+        let mut proxied = config["services"][0].clone();
+        for (key, value) in [("name", "proxied"), ("mode", "mqtt")] {
+            proxied[key] = json!(value);
+        }
+        proxied["port"] = json!(PROXIED_PORT);
+        config["services"].as_array_mut().unwrap().push(proxied);
     })
 }
 
@@ -75,6 +83,11 @@ fn every_documented_metric_is_set_by_a_balancer_in_use() {
     let idle = stage.connect(Family::V4, 60);
     // More at once than these brokers are given; none of them answers for the VIP.
     let _paced = Fleet::start(stage.topology.clients(), stage.plan(Family::V6, 10)).unwrap();
+    let proxied = SocketAddr::new(stage.topology.vip(Family::V4).ip(), PROXIED_PORT);
+    let _waiting = stage.topology.clients().run(|| {
+        TcpStream::connect(proxied).unwrap().write_all(b"no MQTT").unwrap();
+        TcpStream::connect(proxied).unwrap()
+    });
     let values = scrape(&stage);
     let backend = |metric: &str, number: usize| {
         let labels = format!("{{service=\"mqtt-v4\",backend=\"broker-{number}\"}}");

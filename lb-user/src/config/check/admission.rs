@@ -126,7 +126,15 @@ pub fn load_limits(
     max_connections: Option<&raw::Text>,
     mode: Checked<Mode>,
 ) -> Checked<LoadLimits> {
-    let new = at.optional("max_new_per_second", max_new_per_second, per_second);
+    let new = at.optional("max_new_per_second", max_new_per_second, |text| {
+        if mode.is_ok_and(Mode::is_proxied) {
+            return Err(Fault::new(
+                "this setting has no meaning in the mode mqtt",
+                "remove it, and pace CONNECTs by `mqtt: { pacing: { backend: ... } }`",
+            ));
+        }
+        per_second(text)
+    });
     let connections = at.optional("max_connections", max_connections, |text| {
         let hint = "to send no new connections to a broker, use `mqlb backend drain`";
         let connections = value::number(text, 1..=MOST_CONNECTIONS, hint)?;

@@ -7,6 +7,8 @@ mod health;
 mod http;
 mod mqtt;
 mod nat;
+mod proxy;
+mod proxy_tls;
 pub(super) mod report;
 mod service;
 mod settings;
@@ -22,7 +24,7 @@ use super::{
     defaults,
     error::Issue,
     fault::Fault,
-    model::{Config, Prefix, Service, Sources},
+    model::{Config, Mode, Prefix, Service, Sources},
     raw,
     rules::Surroundings,
     value,
@@ -46,7 +48,8 @@ impl TryFrom<raw::Config> for Config {
 fn config(root: &At, raw: raw::Config) -> Checked<Config> {
     let services = raw.services.unwrap_or_default();
     let vips = vips(&services);
-    let interfaces = settings::interfaces(&root.key("interfaces"), raw.interfaces);
+    let proxied_only = !services.is_empty() && services.iter().all(is_proxied);
+    let interfaces = settings::interfaces(&root.key("interfaces"), raw.interfaces, !proxied_only);
     let nat = nat::nat(&root.key("nat"), raw.nat.unwrap_or_default(), &services);
     let seed = root.optional("seed", raw.seed.as_ref(), settings::seed);
     let limits = settings::limits(&root.key("limits"), &raw.limits.unwrap_or_default());
@@ -95,6 +98,12 @@ fn config(root: &At, raw: raw::Config) -> Checked<Config> {
         log: log?,
         services,
     })
+}
+
+/// Whether the data plane has nothing to do for a service.
+fn is_proxied(service: &raw::Service) -> bool {
+    let mode = service.mode.as_ref().and_then(|mode| value::forwarding_mode(&mode.0).ok());
+    mode.is_some_and(Mode::is_proxied)
 }
 
 /// The VIPs of all services, as far as they can be read: what cannot is reported with its service.

@@ -91,7 +91,7 @@ fn clear_of_services(at: &At, ports: PortRange, addresses: &[IpAddr], services: 
 /// Whether the replies of a service pass here: anything but a mode that says otherwise.
 fn is_nat(service: &raw::Service) -> bool {
     let mode = service.mode.as_ref().and_then(|mode| value::forwarding_mode(&mode.0).ok());
-    !mode.is_some_and(Mode::is_direct)
+    mode.is_none_or(|mode| mode == Mode::Nat)
 }
 
 fn vip(service: &raw::Service) -> Option<IpAddr> {

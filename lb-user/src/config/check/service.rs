@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    admission, backend, ejection, health,
+    admission, backend, ejection, health, proxy,
     report::{At, Checked},
     settings::TICK,
 };
@@ -39,10 +39,13 @@ pub fn service(
     let name_hint = "give the service a name, as in `name: mqtt`; commands and metrics use it";
     let name = at.required("name", raw.name.as_ref(), name_hint, value::name);
     let vip_hint = "give the address that clients connect to, as in `vip: 192.0.2.10`";
-    let vip = at.required("vip", raw.vip.as_ref(), vip_hint, usable_vip);
     let port_hint = "give the port that clients connect to: 1883 for MQTT, 8883 for MQTT over TLS";
     let port = at.required("port", raw.port.as_ref(), port_hint, value::port);
     let mode = at.defaulted("mode", raw.mode.as_ref(), defaults::MODE, value::forwarding_mode);
+    let vip = at.required("vip", raw.vip.as_ref(), vip_hint, |text| usable_vip(text, mode.ok()));
+    if mode.is_ok_and(Mode::is_proxied) {
+        proxy::without_meaning(at, &raw);
+    }
     let affinity = at.defaulted("affinity", raw.affinity.as_ref(), defaults::AFFINITY, |text| {
         affinity(text, vip.ok())
     });
@@ -88,6 +91,7 @@ pub fn service(
     let health = health::health(&at.key("health"), raw.health.unwrap_or_default());
     let ejection =
         ejection::ejection(&at.key("ejection"), raw.ejection.as_ref(), mode.as_ref().ok().copied());
+    let mqtt = proxy::proxy(&at.key("mqtt"), raw.mqtt, mode);
     let own = backend::Service { vip: vip.ok(), port, mode, around };
     let backends = backend::backends(&at.key("backends"), &raw.backends.unwrap_or_default(), own);
     if let (Ok(Some(_)), Ok(limits), Ok(health)) = (slow_start, limits, &health) {
@@ -113,13 +117,14 @@ pub fn service(
         rebase_after: rebase_after?,
         health: health?,
         ejection: ejection?,
+        mqtt: mqtt?,
         backends,
     })
 }
 
-fn usable_vip(text: &str) -> Result<IpAddr, Fault> {
+fn usable_vip(text: &str, mode: Option<Mode>) -> Result<IpAddr, Fault> {
     let vip = value::address(text)?;
-    rules::usable(vip, Role::Vip).map(|()| vip)
+    rules::usable_in(vip, Role::Vip, mode).map(|()| vip)
 }
 
 /// The prefix is one of clients' addresses, which are of the VIP's family.

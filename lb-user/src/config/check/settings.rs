@@ -24,9 +24,13 @@ const MAX_SOCKET_PATH: usize = 107;
 /// The data plane counts in ticks of about a second.
 pub const TICK: Duration = Duration::from_secs(1);
 
-pub fn interfaces(at: &At, raw: Option<Vec<raw::Interface>>) -> Vec<InterfaceSettings> {
+pub fn interfaces(
+    at: &At,
+    raw: Option<Vec<raw::Interface>>,
+    needed: bool,
+) -> Vec<InterfaceSettings> {
     let raw = raw.unwrap_or_default();
-    if raw.is_empty() {
+    if raw.is_empty() && needed {
         at.reject(Fault::new(
             "there is no interface",
             "name each interface that clients or brokers are reached by, as in `- name: eth0`",

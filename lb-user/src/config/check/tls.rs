@@ -24,7 +24,7 @@ pub fn tls(at: &At, raw: Option<raw::Tls>) -> Checked<Option<Tls>> {
     Ok(Some(Tls { ca_file: ca_file?, server_name: server_name?, insecure }))
 }
 
-fn server_name(text: &str) -> Result<String, Fault> {
+pub fn server_name(text: &str) -> Result<String, Fault> {
     if text.parse::<IpAddr>().is_err() && !is_dns_name(text) {
         return Err(Fault::new(
             format!("{text:?} is not a name of a server"),

@@ -5,11 +5,13 @@
 mod admission;
 mod duration;
 mod health;
+mod mqtt;
 mod name;
 mod ports;
 mod prefix;
 mod secret;
 mod service;
+mod tls;
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -25,16 +27,23 @@ pub use health::{
     Ejection, HealthCheck, HttpCheck, MqttCheck, MqttVersion, Password, Probe, StatusRange, Timing,
     Tls,
 };
+pub use mqtt::{
+    HashKey, MqttSettings, Pacing, Policy, SendProxyProtocol, StickySettings, WhenAway,
+};
 pub use name::{InvalidName, Name};
 pub use ports::{PortRange, overlaps};
 pub use prefix::{InvalidPrefix, Prefix};
 pub use secret::Secret;
 pub use service::{Affinity, AllDown, Backend, Guard, Mode, Refusal, Service, Weight};
+pub use tls::{
+    BrokerTls, CertificateFiles, CertificateName, ClientCertificates, ServerTls, TlsVersion,
+};
 
 /// A whole configuration.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Config {
-    /// Interfaces that the XDP program is attached to; at least one, each once.
+    /// Interfaces that the XDP program is attached to, each once; at least one, unless all services
+    /// are in the mode `mqtt`.
     pub interfaces: Vec<InterfaceSettings>,
     /// The balancer's side of the connections towards the brokers.
     pub nat: NatSettings,

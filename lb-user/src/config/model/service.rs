@@ -8,7 +8,7 @@ use std::{
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::{Ejection, HealthCheck, LoadLimits, Name, Sources, SynRates, duration};
+use super::{Ejection, HealthCheck, LoadLimits, MqttSettings, Name, Sources, SynRates, duration};
 
 /// One VIP address and TCP port, with its policy and its backends.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -55,6 +55,8 @@ pub struct Service {
     pub health: Option<HealthCheck>,
     /// When backends that refuse clients are taken out; `None` means never.
     pub ejection: Option<Ejection>,
+    /// How connections are accepted and led on, in the mode `mqtt`; `None` in every other one.
+    pub mqtt: Option<MqttSettings>,
     /// The backends, at least one, in the order of the file.
     pub backends: Vec<Backend>,
 }
@@ -155,11 +157,14 @@ pub enum Mode {
     /// The packet is wrapped into another one to the broker, which may be anywhere and of another
     /// family, holds the VIP and answers the client itself.
     Ipip,
+    /// Connections are accepted in userspace, where the CONNECT decides; the data plane passes their
+    /// packets to the kernel.
+    Mqtt,
 }
 
 impl Mode {
     /// All of them, in the order in which they are proposed.
-    pub const ALL: [Self; 3] = [Self::Nat, Self::Dsr, Self::Ipip];
+    pub const ALL: [Self; 4] = [Self::Nat, Self::Dsr, Self::Ipip, Self::Mqtt];
 
     /// Its name in the configuration.
     #[must_use]
@@ -168,13 +173,20 @@ impl Mode {
             Self::Nat => "nat",
             Self::Dsr => "dsr",
             Self::Ipip => "ipip",
+            Self::Mqtt => "mqtt",
         }
     }
 
     /// Whether brokers answer clients directly.
     #[must_use]
     pub const fn is_direct(self) -> bool {
-        !matches!(self, Self::Nat)
+        matches!(self, Self::Dsr | Self::Ipip)
+    }
+
+    /// Whether connections end in userspace.
+    #[must_use]
+    pub const fn is_proxied(self) -> bool {
+        matches!(self, Self::Mqtt)
     }
 }
 

@@ -14,8 +14,8 @@ fn rows() -> BTreeMap<String, String> {
     rows.map(|(key, rest)| (key.to_owned(), rest.split(" |").next().unwrap().to_owned())).collect()
 }
 
-/// Minimal configurations, one for each type of health check that has keys of its own, and one for
-/// ejection.
+/// Minimal configurations, one for each type of health check that has keys of its own, one for
+/// ejection, and some in the mode `mqtt`.
 fn bases() -> Vec<Value> {
     let checks = ["{}", "{ type: mqtt }", "{ type: http, port: 18083 }", "{ type: mqtt, tls: {} }"];
     let with_check = |check: &str| {
@@ -27,6 +27,15 @@ fn bases() -> Vec<Value> {
     let mut with_ejection = with_check("{}");
     set(&mut with_ejection, "services[].ejection", Mapping::new().into());
     bases.push(with_ejection);
+    for policy in ["round_robin", "hash"] {
+        let mut proxied = with_check("{}");
+        set(&mut proxied, "services[].mode", "mqtt".into());
+        set(&mut proxied, "services[].mqtt.policy", policy.into());
+        set(&mut proxied, "services[].mqtt.sticky", Mapping::new().into());
+        let tls = "certificates: [{ certificate_file: /server.pem, key_file: /server.key }]";
+        set(&mut proxied, "services[].mqtt.tls", serde_yaml::from_str(tls).unwrap());
+        bases.push(proxied);
+    }
     bases
 }
 

@@ -53,6 +53,7 @@ pub fn start_with_clock(
         datapath: Box::new(Arc::clone(tables)),
         origin,
         checker: Arc::new(Checker::new(events)),
+        proxies: Arc::default(),
         host: "lb".into(),
         clock,
     })

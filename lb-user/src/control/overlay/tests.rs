@@ -33,6 +33,7 @@ fn service() -> Service {
         all_down: AllDown::Refuse,
         health: None,
         ejection: None,
+        mqtt: None,
         backends: vec![backend(1), backend(2)],
     }
 }

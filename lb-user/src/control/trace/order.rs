@@ -219,7 +219,8 @@ impl Controller {
             || CommandError::NoBackend { service: service.name.clone(), backend: backend.clone() };
         let broker = whole(socket.ok_or_else(missing)?);
         match service.mode {
-            Mode::Dsr => Err(TraceRefusal::Unseen(service.name.to_string()).into()),
+            // In `mqtt` the kernel connects to brokers as for any program.
+            Mode::Dsr | Mode::Mqtt => Err(TraceRefusal::Unseen(service.name.to_string()).into()),
             // The outer header has no ports.
             Mode::Ipip => Ok([vip, EndFilter { port: [0; 2], ..broker }]),
             Mode::Nat => Ok([vip, broker]),

@@ -22,7 +22,7 @@ pub(super) async fn probe(
     check: &HttpCheck,
     deadline: Deadline,
 ) -> Result<Duration, ProbeError> {
-    let stream = open(address, check.tls.as_ref(), deadline).await?;
+    let stream = open(address, &[], check.tls.as_ref(), deadline).await?;
     let exchange = exchange(stream, check, deadline);
     let status = deadline.limit(Phase::HttpResponse, exchange).await?;
     if check.expects(status.code) {

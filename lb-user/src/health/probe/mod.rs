@@ -30,7 +30,7 @@ pub async fn probe(target: &Target) -> Result<Duration, ProbeError> {
     let deadline = Deadline::after(target.timeout);
     match &target.check {
         Check::Tcp => tcp::probe(target.address, deadline).await,
-        Check::Mqtt(check) => mqtt::probe(target.address, check, deadline).await,
+        Check::Mqtt(check) => mqtt::probe(target.address, &target.preamble, check, deadline).await,
         Check::Http(check) => http::probe(target.address, check, deadline).await,
     }
 }
@@ -39,13 +39,15 @@ pub async fn probe(target: &Target) -> Result<Duration, ProbeError> {
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
-/// Connects, and encrypts where the check has TLS settings.
+/// Connects, sends what comes before all else, and encrypts where the check has TLS settings.
 async fn open(
     address: std::net::SocketAddr,
+    preamble: &[u8],
     tls: Option<&tls::Client>,
     deadline: Deadline,
 ) -> Result<Box<dyn Stream>, ProbeError> {
-    let stream = connect(address, deadline).await?;
+    let mut stream = connect(address, deadline).await?;
+    deadline.during(Phase::Connect, stream.write_all(preamble)).await?;
     match tls {
         None => Ok(Box::new(stream)),
         Some(tls) => {

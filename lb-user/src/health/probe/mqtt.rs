@@ -16,10 +16,11 @@ const MAX_PACKET_BYTES: u32 = 64 * 1024;
 /// Connects as a client, asks for a PINGRESP if the check says so, and takes leave.
 pub(super) async fn probe(
     address: SocketAddr,
+    preamble: &[u8],
     check: &MqttCheck,
     deadline: Deadline,
 ) -> Result<Duration, ProbeError> {
-    let mut stream = open(address, check.tls.as_ref(), deadline).await?;
+    let mut stream = open(address, preamble, check.tls.as_ref(), deadline).await?;
     let answer = converse(&mut stream, check, deadline).await;
     let latency = deadline.elapsed();
     match answer {

@@ -96,6 +96,7 @@ pub(super) fn start(directory: &Path, origin: Origin) -> (Arc<Mutex<Plane>>, Con
         datapath: Box::new(Arc::clone(&xdp)),
         origin,
         checker: Arc::new(Checker::new(events)),
+        proxies: Arc::default(),
         host: "lb".into(),
         clock: tick,
     });

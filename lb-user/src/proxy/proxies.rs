@@ -1,0 +1,379 @@
+//! All services in the mode `mqtt`, as the controller sees them.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    io,
+    net::{SocketAddr, TcpListener},
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use lb_common::counters::BackendCounters;
+use tokio::{runtime::Handle, sync::watch, time::timeout};
+
+use super::{
+    end::Order,
+    listener,
+    log::ConnectionLog,
+    rebalance::{Assessment, Rules},
+    rebalancing::{self, Progress},
+    registry::Connection,
+    service::{Service, Settings},
+    sessions::{self, Sessions},
+    sides::TlsSides,
+    socket,
+    spec::{ServiceSpec, Snapshot},
+    sticky::file::StickyFileError,
+    tls::{Expiry, TlsError},
+};
+use crate::config::model::Name;
+
+/// How long clients may take to hear that the balancer ends.
+const FAREWELL: Duration = Duration::from_secs(3);
+
+/// The services; dropping it ends them.
+#[derive(Debug)]
+pub struct Proxies {
+    running: Mutex<BTreeMap<SocketAddr, Running>>,
+    runtime: Handle,
+}
+
+#[derive(Debug)]
+struct Running {
+    service: Arc<Service>,
+    /// Dropped, or told, to end the listener.
+    stop: watch::Sender<bool>,
+}
+
+/// Services made ready, with everything done that can fail.
+#[derive(Debug, Default)]
+pub struct Ready {
+    services: Vec<Prepared>,
+}
+
+#[derive(Debug)]
+struct Prepared {
+    settings: Settings,
+    /// `None` if it is listened at already.
+    listener: Option<TcpListener>,
+}
+
+/// A service that cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum PrepareError {
+    /// Its address cannot be listened at.
+    #[error("service {service}: listen at {address}: {source}")]
+    Listen {
+        /// Its name.
+        service: Name,
+        /// The address.
+        address: SocketAddr,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// Its TLS cannot be set up.
+    #[error("service {service}: {source}")]
+    Tls {
+        /// Its name.
+        service: Name,
+        /// Why.
+        source: TlsError,
+    },
+    /// Its sticky sessions cannot be read.
+    #[error("service {service}: {source}")]
+    Sessions {
+        /// Its name.
+        service: Name,
+        /// Why.
+        source: StickyFileError,
+    },
+    /// Its log cannot be opened.
+    #[error("service {service}: open the log of connections {}: {source}", .path.display())]
+    Log {
+        /// Its name.
+        service: Name,
+        /// The file.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+impl PrepareError {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        let hint = match self {
+            Self::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
+                "another program listens there: end it, or choose another VIP or port"
+            }
+            Self::Listen { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                "ports below 1024 need CAP_NET_BIND_SERVICE: see docs/privileges.md"
+            }
+            Self::Listen { .. } => "choose a VIP and port that this host can listen at",
+            Self::Tls { source, .. } => source.hint(),
+            Self::Log { .. } => "its directory must exist, and mqlb be allowed to write there",
+            Self::Sessions { source, .. } => return source.hint(),
+        };
+        hint.to_owned()
+    }
+}
+
+/// What became of a service so far.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    /// Clients whose CONNECT is not here yet.
+    pub waiting: u64,
+    /// Clients that were not let in, by reason.
+    pub refusals: BTreeMap<&'static str, u64>,
+    /// Lines that the log of connections lost.
+    pub log_lost: u64,
+    /// When certificates, and lists of revoked ones, expire.
+    pub expiries: Vec<Expiry>,
+}
+
+impl Proxies {
+    /// None yet.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime, whose tasks its connections become.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { running: Mutex::default(), runtime: Handle::current() }
+    }
+
+    /// Makes these services ready: opens what has to be opened. Nothing changes for those that run.
+    /// `reread` is whether logs are opened again: somebody may have moved the file.
+    pub fn prepare(&self, wanted: &[ServiceSpec], reread: bool) -> Result<Ready, PrepareError> {
+        let running = self.lock();
+        let mut logs: HashMap<PathBuf, ConnectionLog> = HashMap::new();
+        if !reread {
+            for Running { service, .. } in running.values() {
+                let Settings { spec, log, .. } = service.settings();
+                logs.extend(spec.settings.connection_log.clone().zip(log));
+            }
+        }
+        let mut ready = Ready::default();
+        for spec in wanted {
+            let ServiceSpec { name, address, settings, .. } = spec;
+            let log =
+                match &settings.connection_log {
+                    None => None,
+                    Some(path) if logs.contains_key(path) => logs.get(path).cloned(),
+                    Some(path) => {
+                        let log = ConnectionLog::open(path).map_err(|source| {
+                            PrepareError::Log { service: name.clone(), path: path.clone(), source }
+                        })?;
+                        logs.insert(path.clone(), log.clone());
+                        Some(log)
+                    }
+                };
+            let listener = if running.contains_key(address) {
+                None
+            } else {
+                let failed = |source| {
+                    let (service, address) = (name.clone(), *address);
+                    PrepareError::Listen { service, address, source }
+                };
+                Some(socket::listen(*address).map_err(failed)?)
+            };
+            let before = running.get(address).map(|one| one.service.settings().tls);
+            let tls = TlsSides::load(settings, &before.unwrap_or_default(), reread)
+                .map_err(|source| PrepareError::Tls { service: name.clone(), source })?;
+            let known = running.get(address).and_then(|one| one.service.settings().sessions);
+            let sessions = sessions(spec, known.as_ref())?;
+            let settings = Settings { spec: Arc::new(spec.clone()), log, sessions, tls };
+            ready.services.push(Prepared { settings, listener });
+        }
+        Ok(ready)
+    }
+
+    /// Starts, changes and ends services: from now on there are those of `ready`, with the backends of
+    /// `snapshots`, in the same order.
+    pub fn begin(&self, ready: Ready, snapshots: Vec<Snapshot>) {
+        let mut before = std::mem::take(&mut *self.lock());
+        let mut after = BTreeMap::new();
+        for (Prepared { settings, listener }, snapshot) in ready.services.into_iter().zip(snapshots)
+        {
+            let address = settings.spec.address;
+            let running = match (before.remove(&address), listener) {
+                (Some(running), _) => {
+                    self.keep(&settings, running.service.settings().sessions.as_ref());
+                    running.service.set(settings);
+                    running.service.publish(snapshot);
+                    Some(running)
+                }
+                (None, Some(listener)) => self.start(settings, snapshot, listener),
+                (None, None) => None,
+            };
+            after.extend(running.map(|running| (address, running)));
+        }
+        for Running { service, stop } in before.into_values() {
+            let _ = stop.send(true);
+            service.rebalancing.stop();
+            service.registry.close(Order::ServiceRemoved);
+            if let Some(sessions) = service.settings().sessions {
+                self.runtime.spawn(sessions::save(sessions));
+            }
+        }
+        *self.lock() = after;
+    }
+
+    fn start(
+        &self,
+        settings: Settings,
+        snapshot: Snapshot,
+        listener: TcpListener,
+    ) -> Option<Running> {
+        let _runtime = self.runtime.enter();
+        let address = settings.spec.address;
+        self.keep(&settings, None);
+        let service = Arc::new(Service::new(settings));
+        service.publish(snapshot);
+        let listener = match tokio::net::TcpListener::from_std(listener) {
+            Ok(listener) => listener,
+            Err(error) => {
+                tracing::error!(%address, %error, "nobody listens there");
+                return None;
+            }
+        };
+        let (stop, stopped) = watch::channel(false);
+        self.runtime.spawn(listener::accept(listener, Arc::clone(&service), stopped));
+        Some(Running { service, stop })
+    }
+
+    /// Sees to it that sessions that were not there before are written now and then.
+    fn keep(&self, settings: &Settings, before: Option<&Arc<Sessions>>) {
+        if let Some(sessions) = &settings.sessions
+            && before.is_none_or(|before| !Arc::ptr_eq(before, sessions))
+        {
+            self.runtime.spawn(sessions::keep(Arc::downgrade(sessions)));
+        }
+    }
+
+    /// Changes the backends of the service at `address`.
+    pub fn publish(&self, address: SocketAddr, snapshot: Snapshot) {
+        if let Some(service) = self.service(address) {
+            service.publish(snapshot);
+        }
+    }
+
+    /// The counters of the backends of all services, by number.
+    #[must_use]
+    pub fn counters(&self) -> HashMap<u32, BackendCounters> {
+        let services: Vec<_> = self.lock().values().map(|one| Arc::clone(&one.service)).collect();
+        let backends = services.iter().flat_map(|service| service.backends());
+        backends.map(|backend| (backend.id, backend.counters())).collect()
+    }
+
+    /// What became of the service at `address` so far.
+    #[must_use]
+    pub fn seen(&self, address: SocketAddr) -> Seen {
+        let Some(service) = self.service(address) else { return Seen::default() };
+        let Settings { log, tls, .. } = service.settings();
+        Seen {
+            waiting: service.waiting.len() as u64,
+            refusals: service.refusals(),
+            log_lost: log.map_or(0, |log| log.lost()),
+            expiries: tls.client().map_or_else(Vec::new, |server| server.expiries().to_vec()),
+        }
+    }
+
+    /// Calls `visit` for each live connection of the service at `address`.
+    pub fn visit(&self, address: SocketAddr, visit: impl FnMut(&Arc<Connection>)) {
+        if let Some(service) = self.service(address) {
+            service.registry.visit(visit);
+        }
+    }
+
+    /// How far the service at `address` is from balanced, and moves its connections if `begins`. The
+    /// backends `drained` shall have nothing. `None` if it is not served.
+    #[must_use]
+    pub fn rebalance(
+        &self,
+        address: SocketAddr,
+        rules: Rules,
+        drained: Vec<u32>,
+        begins: bool,
+    ) -> Option<Assessment> {
+        let service = self.service(address)?;
+        if !begins {
+            return Some(rebalancing::look(&service, &rules, &drained));
+        }
+        let (before, moving) = rebalancing::begin(&service, rules, drained);
+        self.runtime.spawn(moving);
+        Some(before)
+    }
+
+    /// How far the rebalancing of the service at `address` has come, which is ended if `stops`.
+    #[must_use]
+    pub fn rebalancing(&self, address: SocketAddr, stops: bool) -> Option<Progress> {
+        let service = self.service(address)?;
+        if stops {
+            service.rebalancing.stop();
+        }
+        service.rebalancing.progress()
+    }
+
+    /// Accepts nobody any more, and ends all connections; returns when they have ended, or after a
+    /// few seconds.
+    pub async fn stop(&self) {
+        let stopped = std::mem::take(&mut *self.lock());
+        for Running { service, stop } in stopped.values() {
+            let _ = stop.send(true);
+            service.rebalancing.stop();
+            service.registry.close(Order::Shutdown);
+        }
+        let all = async {
+            for Running { service, .. } in stopped.values() {
+                service.registry.empty().await;
+            }
+        };
+        if timeout(FAREWELL, all).await.is_err() {
+            tracing::warn!("some connections did not end in time");
+        }
+        for Running { service, .. } in stopped.into_values() {
+            if let Some(sessions) = service.settings().sessions {
+                sessions::save(sessions).await;
+            }
+        }
+    }
+
+    /// The sticky sessions of the service at `address`, if it has any.
+    #[must_use]
+    pub fn sessions(&self, address: SocketAddr) -> Option<Arc<Sessions>> {
+        self.service(address)?.settings().sessions
+    }
+
+    fn service(&self, address: SocketAddr) -> Option<Arc<Service>> {
+        self.lock().get(&address).map(|running| Arc::clone(&running.service))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<SocketAddr, Running>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What `spec` asks for: that of before, if it is the same, or what the file holds.
+fn sessions(
+    spec: &ServiceSpec,
+    before: Option<&Arc<Sessions>>,
+) -> Result<Option<Arc<Sessions>>, PrepareError> {
+    let Some(settings) = spec.settings.sticky else { return Ok(None) };
+    if let Some(before) = before {
+        if before.is(settings, &spec.sessions_file) {
+            return Ok(Some(Arc::clone(before)));
+        }
+        before.save();
+    }
+    let failed = |source| PrepareError::Sessions { service: spec.name.clone(), source };
+    let loaded = Sessions::load(settings, spec.sessions_file.clone()).map_err(failed)?;
+    Ok(Some(Arc::new(loaded)))
+}
+
+impl Default for Proxies {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,260 @@
+//! A service: its backends, its clients, and what they share.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+};
+
+use tokio::time::Instant;
+
+use super::{
+    backend::{Backend, Place},
+    choose::{self, Candidate, Choice, Chooser, Why},
+    end::{Order, Refused},
+    log::ConnectionLog,
+    pace::Gates,
+    policy,
+    rebalancing::Rebalancing,
+    registry::{Connection, Registry},
+    sessions::Sessions,
+    sides::TlsSides,
+    spec::{BackendSpec, ServiceSpec, Snapshot},
+    takeover::Owners,
+    waiting::Waiting,
+};
+use crate::ring::Member;
+
+/// A service in the mode `mqtt`, as all of its connections see it.
+#[derive(Debug)]
+pub struct Service {
+    settings: RwLock<Settings>,
+    choosing: Mutex<Choosing>,
+    /// Those whose CONNECT is not here yet.
+    pub waiting: Waiting,
+    /// Those whom a broker has accepted.
+    pub registry: Arc<Registry>,
+    /// What a CONNECT must pass.
+    pub gates: Gates,
+    owners: Mutex<Owners>,
+    refusals: Mutex<BTreeMap<&'static str, u64>>,
+    /// Connections that move to other backends.
+    pub rebalancing: Rebalancing,
+}
+
+/// What a reload may change.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// As configured.
+    pub spec: Arc<ServiceSpec>,
+    /// Where ended connections are logged.
+    pub log: Option<ConnectionLog>,
+    /// Which broker has whose session, where clients return to it.
+    pub sessions: Option<Arc<Sessions>>,
+    /// TLS towards clients, and towards brokers.
+    pub tls: TlsSides,
+}
+
+#[derive(Debug)]
+struct Choosing {
+    chooser: Chooser,
+    snapshot: Snapshot,
+    /// Those of the snapshot, in its order.
+    backends: Vec<Arc<Backend>>,
+}
+
+impl Service {
+    /// One without backends.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        let snapshot = Snapshot::default();
+        let chooser = Chooser::new(policy::of(&settings.spec.settings), &[], snapshot.seed);
+        Self {
+            gates: Gates::new(settings.spec.settings.pacing),
+            settings: RwLock::new(settings),
+            choosing: Mutex::new(Choosing { chooser, snapshot, backends: Vec::new() }),
+            waiting: Waiting::default(),
+            registry: Arc::default(),
+            owners: Mutex::default(),
+            refusals: Mutex::default(),
+            rebalancing: Rebalancing::default(),
+        }
+    }
+
+    /// What holds for a connection that begins now.
+    #[must_use]
+    pub fn settings(&self) -> Settings {
+        self.settings.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Changes what holds for new connections.
+    pub fn set(&self, settings: Settings) {
+        self.gates.set(settings.spec.settings.pacing);
+        let mut current = self.settings.write().unwrap_or_else(PoisonError::into_inner);
+        let policy = policy::of(&settings.spec.settings);
+        let same = policy::is_same(&current.spec.settings, &settings.spec.settings);
+        *current = settings;
+        drop(current);
+        if !same {
+            let mut choosing = lock(&self.choosing);
+            let members = members(&choosing.snapshot);
+            choosing.chooser = Chooser::new(policy, &members, choosing.snapshot.seed);
+        }
+    }
+
+    /// Changes the backends. Connections of those that are not among them end.
+    pub fn publish(&self, snapshot: Snapshot) {
+        let mut choosing = lock(&self.choosing);
+        if choosing.snapshot == snapshot {
+            return;
+        }
+        let known = |spec: &BackendSpec| {
+            choosing.backends.iter().find(|known| known.id == spec.id && known.name == spec.name)
+        };
+        let backends = snapshot.backends.iter().map(|spec| {
+            let new = || Arc::new(Backend::new(spec.id, spec.name.clone(), spec.address));
+            known(spec).map_or_else(new, Arc::clone)
+        });
+        choosing.backends = backends.collect();
+        let before = (members(&choosing.snapshot), choosing.snapshot.seed);
+        let after = (members(&snapshot), snapshot.seed);
+        if before != after {
+            choosing.chooser.set_members(&after.0, after.1);
+        }
+        choosing.snapshot = snapshot;
+        let kept: Vec<u32> = choosing.backends.iter().map(|backend| backend.id).collect();
+        drop(choosing);
+        self.gates.retain_backends(|id| kept.contains(&id));
+        self.registry.end(Order::BackendRemoved, |one| !kept.contains(&one.backend.id));
+    }
+
+    /// Whether a connection may go on to this backend: it may have been removed meanwhile.
+    #[must_use]
+    pub fn has(&self, backend: u32) -> bool {
+        lock(&self.choosing).backends.iter().any(|known| known.id == backend)
+    }
+
+    /// Its backends.
+    #[must_use]
+    pub fn backends(&self) -> Vec<Arc<Backend>> {
+        lock(&self.choosing).backends.clone()
+    }
+
+    /// A place at the backend called `name`, if it takes new connections: it has the client's session.
+    pub fn choose_home(&self, name: &str) -> Option<(Place, Why)> {
+        let choosing = lock(&self.choosing);
+        let mut pairs = choosing.snapshot.backends.iter().zip(&choosing.backends);
+        let (spec, home) = pairs.find(|(spec, _)| spec.name == *name)?;
+        (spec.accepts && !is_full(spec, home)).then(|| (Place::take(home), Why::Session))
+    }
+
+    /// Number, weight and connections of each backend, and whether it takes new ones.
+    #[must_use]
+    pub fn loads(&self) -> Vec<(u32, u32, u32, bool)> {
+        let choosing = lock(&self.choosing);
+        let pairs = choosing.snapshot.backends.iter().zip(&choosing.backends);
+        pairs.map(|(spec, one)| (spec.id, spec.weight, one.load(), spec.accepts)).collect()
+    }
+
+    /// A place for `client` at a backend other than those `tried`, and why there.
+    pub fn choose(
+        &self,
+        client: &choose::Client<'_>,
+        tried: &[u32],
+    ) -> Result<(Place, Why), Refused> {
+        let mut choosing = lock(&self.choosing);
+        let Choosing { chooser, snapshot, backends } = &mut *choosing;
+        let pairs = || snapshot.backends.iter().zip(backends.iter());
+        let candidates: Vec<Candidate> = pairs().map(|(spec, one)| candidate(spec, one)).collect();
+        let random = [fastrand::u64(..), fastrand::u64(..)];
+        let Some(Choice { id, why }) = chooser.choose(&candidates, client, tried, random) else {
+            let mut full = pairs().filter(|(spec, one)| {
+                spec.accepts && is_full(spec, one) && !tried.contains(&spec.id)
+            });
+            let Some((_, full)) = full.next() else { return Err(Refused::NoBackend) };
+            full.note_full();
+            return Err(Refused::Full);
+        };
+        // Under the lock: nobody else gets the last place.
+        let chosen = backends.iter().find(|one| one.id == id).ok_or(Refused::NoBackend)?;
+        Ok((Place::take(chosen), why))
+    }
+
+    /// A broker has accepted `connection`: it has its Client Identifier from now on, alone if that is
+    /// asked for.
+    pub fn opened(&self, settings: &Settings, connection: &Connection) {
+        let takeover = settings.spec.settings.takeover;
+        if connection.client_id.is_empty() || !(takeover || settings.sessions.is_some()) {
+            return;
+        }
+        let client_id = &connection.client_id;
+        let older = lock(&self.owners).claim(client_id, connection.number);
+        let Some(older) = older.filter(|_| takeover).and_then(|older| self.registry.get(older))
+        else {
+            return;
+        };
+        older.end(Order::TakenOver);
+        if lock(&self.owners).note_takeover(client_id, Instant::now().into_std()) {
+            let (service, client) = (&settings.spec.name, connection.client);
+            tracing::warn!(
+                %service,
+                client_id,
+                %client,
+                "connections fight over a Client Identifier: it is quarantined"
+            );
+        }
+    }
+
+    /// The connection has ended.
+    pub fn closed(&self, connection: &Connection) {
+        let had = lock(&self.owners).release(&connection.client_id, connection.number);
+        if had && let Some(sessions) = self.settings().sessions {
+            sessions.closed(&connection.client_id);
+        }
+    }
+
+    /// Whether nobody gets this Client Identifier now.
+    #[must_use]
+    pub fn is_quarantined(&self, client_id: &str) -> bool {
+        !client_id.is_empty()
+            && lock(&self.owners).is_quarantined(client_id, Instant::now().into_std())
+    }
+
+    /// Counts a client that was not let in.
+    pub fn note_refusal(&self, reason: &'static str) {
+        *lock(&self.refusals).entry(reason).or_default() += 1;
+    }
+
+    /// Clients that were not let in, by reason.
+    #[must_use]
+    pub fn refusals(&self) -> BTreeMap<&'static str, u64> {
+        lock(&self.refusals).clone()
+    }
+}
+
+fn candidate(spec: &BackendSpec, backend: &Backend) -> Candidate {
+    Candidate {
+        id: spec.id,
+        weight: spec.weight,
+        connections: backend.load(),
+        load: None,
+        eligible: spec.accepts && !is_full(spec, backend),
+    }
+}
+
+fn is_full(spec: &BackendSpec, backend: &Backend) -> bool {
+    spec.max_connections.is_some_and(|most| backend.load() >= most)
+}
+
+fn members(snapshot: &Snapshot) -> Vec<Member> {
+    let member = |spec: &BackendSpec| Member {
+        address: spec.address.ip().into(),
+        port: spec.address.port(),
+        weight: spec.weight,
+        id: spec.id,
+    };
+    snapshot.backends.iter().map(member).collect()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

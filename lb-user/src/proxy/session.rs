@@ -1,0 +1,369 @@
+//! A client from its first byte until a broker has accepted it.
+
+use std::{
+    future::poll_fn,
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Poll, ready},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use tokio::{
+    io::{AsyncRead as _, AsyncWriteExt as _, ReadBuf},
+    net::TcpStream,
+    time::{Instant, timeout},
+};
+
+use super::{
+    end::{End, Refused},
+    header,
+    log::{ConnectPart, LedPart, Line},
+    offer::{self, Accepted, Asking},
+    proxy_protocol,
+    registry::{Beginning, Entry},
+    relay::{Relay, drain},
+    service::{Service, Settings},
+    socket,
+    stream::Stream,
+    tls::ClientTls,
+    waiting::Ticket,
+};
+use crate::mqtt::{
+    Connack, Version,
+    decode::{self, AnswerPacket, Connect, ConnectDecoder, Rewrite},
+};
+
+/// How long a client that is refused may take to hear it.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// What is read of a CONNECT at once, in bytes.
+const READ_BYTES: usize = 1024;
+
+/// Why a client is not let in, and what it is told.
+#[derive(Debug)]
+struct No {
+    reason: &'static str,
+    /// More about that, for the log.
+    error: Option<String>,
+    answer: Option<Vec<u8>>,
+}
+
+impl From<decode::Refusal> for No {
+    fn from(refusal: decode::Refusal) -> Self {
+        Self { reason: refusal.malformed.name(), error: None, answer: refusal.connack() }
+    }
+}
+
+impl No {
+    const fn without_answer(refused: Refused) -> Self {
+        Self { reason: refused.name(), error: None, answer: None }
+    }
+
+    fn to(version: Version, refused: Refused) -> Self {
+        let code = refused.reason_code();
+        let answer = code.and_then(|code| Connack::refusal(version, code));
+        Self { reason: refused.name(), error: None, answer }
+    }
+}
+
+/// Leads the client to a broker, or refuses it.
+pub async fn run(service: Arc<Service>, stream: TcpStream, peer: SocketAddr) {
+    let began = Instant::now();
+    let settings = service.settings();
+    let mqtt = &settings.spec.settings;
+    if socket::set_up(&stream, mqtt).is_err() {
+        // It has gone already.
+        return service.note_refusal(Refused::ConnectUnfinished.name());
+    }
+    // What a large CONNECT holds is counted until a broker has it.
+    let mut ticket = service.waiting.enter(mqtt.max_waiting);
+    let deadline = began + mqtt.connect_within;
+    let mut client = peer;
+    let arrived = arrive(stream, &settings, &mut client, &ticket, deadline).await;
+    let (mut stream, tls) = match arrived {
+        Ok(arrived) => arrived,
+        Err(no) => {
+            return refuse(&service, &settings, (client, began), None, None, no).await;
+        }
+    };
+    let connect = read_connect(&mut stream, &settings, &mut ticket, deadline).await;
+    ticket.served();
+    let connect = match connect {
+        Ok(connect) => connect,
+        Err(no) => {
+            return refuse(&service, &settings, (client, began), None, Some(stream), no).await;
+        }
+    };
+    let connect = match named(connect, &settings, tls.as_ref()) {
+        Ok(connect) => connect,
+        Err((connect, no)) => {
+            let connect = Some(&*connect);
+            return refuse(&service, &settings, (client, began), connect, Some(stream), no).await;
+        }
+    };
+    // In a place of its own: most of the time that a client needs is spent before.
+    let tls = tls.as_ref();
+    let asking = Asking { service: &service, settings: &settings, connect: &connect, client, tls };
+    match Box::pin(ask_brokers(&asking, stream.tcp())).await {
+        Ok(accepted) => begin(&service, &settings, stream, client, &connect, accepted),
+        Err(no) => {
+            let connect = Some(&connect);
+            refuse(&service, &settings, (client, began), connect, Some(stream), no).await;
+        }
+    }
+}
+
+/// Hears who the client is where a proxy in front says it, and ends TLS where the service has it.
+async fn arrive(
+    stream: TcpStream,
+    settings: &Settings,
+    client: &mut SocketAddr,
+    ticket: &Ticket<'_>,
+    deadline: Instant,
+) -> Result<(Stream, Option<ClientTls>), No> {
+    let spec = &settings.spec;
+    if proxy_protocol::is_expected(&spec.settings.proxy_protocol_from, client.ip()) {
+        let told = header::read(&stream, ticket, deadline).await.map_err(No::without_answer)?;
+        *client = told.unwrap_or(*client);
+    }
+    if spec.sources.deny(client.ip()) {
+        return Err(No::without_answer(Refused::Denied));
+    }
+    // In a place of its own: a handshake is large, and over soon.
+    let shaking = Box::pin(settings.tls.to_client(stream));
+    let shaken = ticket.during(deadline, shaking).await.map_err(No::without_answer)?;
+    shaken.map_err(|error| No {
+        error: Some(error.to_string()),
+        ..No::without_answer(Refused::TlsFailed)
+    })
+}
+
+async fn read_connect(
+    stream: &mut Stream,
+    settings: &Settings,
+    ticket: &mut Ticket<'_>,
+    deadline: Instant,
+) -> Result<Connect, No> {
+    let mqtt = &settings.spec.settings;
+    let mut decoder = ConnectDecoder::new(mqtt.max_connect_bytes);
+    let mut arrived = 0;
+    loop {
+        let fed = ticket.during(deadline, feed(stream, &mut decoder)).await;
+        let (read, connect) = fed.map_err(No::without_answer)??;
+        arrived += read;
+        if let Some(connect) = connect {
+            return Ok(connect);
+        }
+        if !ticket.hold(arrived, mqtt.connect_memory_bytes) {
+            return Err(No::without_answer(Refused::ConnectMemory));
+        }
+    }
+}
+
+/// The CONNECT with the names of the client's certificate, where it shall carry them. A client without
+/// a certificate keeps those that it says: its broker has to ask for a password.
+fn named(
+    connect: Connect,
+    settings: &Settings,
+    tls: Option<&ClientTls>,
+) -> Result<Connect, (Box<Connect>, No)> {
+    let certificate = tls.and_then(|tls| tls.certificate.as_ref());
+    let (Some(tls), Some(certificate)) = (&settings.spec.settings.tls, certificate) else {
+        return Ok(connect);
+    };
+    if tls.username_from.is_none() && tls.client_id_from.is_none() {
+        return Ok(connect);
+    }
+    let no = |connect: Connect, error: String| {
+        let no = No::to(connect.version(), Refused::CertificateName);
+        Err((Box::new(connect), No { error: Some(error), ..no }))
+    };
+    let names =
+        [tls.username_from, tls.client_id_from].map(|from| from.map(|from| certificate.name(from)));
+    let (username, client_id) = match names {
+        [Some(None), _] | [_, Some(None)] => {
+            return no(connect, "there is no such name in the certificate".into());
+        }
+        [username, client_id] => (username.flatten(), client_id.flatten()),
+    };
+    match connect.rewrite(Rewrite { client_id, username }) {
+        Ok(connect) => Ok(connect),
+        Err(error) => no(connect, error.to_string()),
+    }
+}
+
+/// Reads once; how many bytes, and the CONNECT if it is complete.
+async fn feed(
+    stream: &mut Stream,
+    decoder: &mut ConnectDecoder,
+) -> Result<(usize, Option<Connect>), No> {
+    poll_fn(|cx| {
+        // On the stack, and only while there are bytes: a client that sends nothing holds no buffer.
+        let mut bytes = [0; READ_BYTES];
+        let mut buffer = ReadBuf::new(&mut bytes);
+        let read = ready!(Pin::new(&mut *stream).poll_read(cx, &mut buffer));
+        let bytes = buffer.filled();
+        if read.is_err() || bytes.is_empty() {
+            return Poll::Ready(Err(No::without_answer(Refused::ConnectUnfinished)));
+        }
+        Poll::Ready(decoder.feed(bytes).map(|connect| (bytes.len(), connect)).map_err(No::from))
+    })
+    .await
+}
+
+async fn ask_brokers(asking: &Asking<'_>, stream: &TcpStream) -> Result<Accepted, No> {
+    let version = asking.connect.version();
+    if asking.service.is_quarantined(asking.connect.client_id()) {
+        return Err(No::to(version, Refused::Quarantined));
+    }
+    let vip = stream.local_addr().unwrap_or(asking.settings.spec.address);
+    match offer::offer(asking, vip).await {
+        Ok(accepted) => Ok(accepted),
+        // In the broker's own words.
+        Err(offer::Failed { refused, answer: Some(answer) }) => {
+            Err(No { reason: refused.name(), error: None, answer: Some(answer) })
+        }
+        Err(offer::Failed { refused, answer: None }) => Err(No::to(version, refused)),
+    }
+}
+
+/// Hands the connection over to a task of its own, which is smaller than this one.
+fn begin(
+    service: &Arc<Service>,
+    settings: &Settings,
+    stream: Stream,
+    client: SocketAddr,
+    connect: &Connect,
+    accepted: Accepted,
+) {
+    let Accepted { broker, answer, mut place, why } = accepted;
+    let properties = match &answer.packet {
+        AnswerPacket::Connack(connack) => Some(&connack.properties),
+        AnswerPacket::Auth => None,
+    };
+    let assigned = properties.and_then(|properties| properties.assigned_client_id.as_deref());
+    let session_expiry_s = properties.and_then(|properties| properties.session_expiry_s);
+    let keep_alive = properties.and_then(|properties| properties.server_keep_alive_s);
+    let Ok(source) = broker.tcp().local_addr() else {
+        return service.note_refusal(Refused::NoAnswer.name());
+    };
+    let entry = service.registry.enter(Beginning {
+        client,
+        backend: Arc::clone(place.backend()),
+        source,
+        client_id: assigned.unwrap_or(connect.client_id()).into(),
+        username: connect.username().map(Into::into),
+        version: connect.version(),
+        why,
+        idle_timeout: idle_timeout(
+            keep_alive.unwrap_or(connect.keep_alive_s()),
+            settings.spec.idle_timeout,
+        ),
+        session: session_expiry_s.unwrap_or(connect.session_expiry_s()) > 0,
+    });
+    if !service.has(entry.connection.backend.id) {
+        // Removed between the choice and the entry: nobody else tells this connection.
+        entry.connection.end(super::end::Order::BackendRemoved);
+    }
+    if let AnswerPacket::Connack(connack) = &answer.packet
+        && connack.accepted()
+    {
+        place.open();
+        service.opened(settings, &entry.connection);
+        if let Some(sessions) = &settings.sessions {
+            let one = &entry.connection;
+            sessions.opened(connect, connack, &one.client_id, one.backend.name.as_str());
+        }
+    }
+    let behind = connect.behind().to_vec();
+    let connection = Arc::clone(&entry.connection);
+    let relay = Relay::new(stream, broker, behind, answer.bytes, connection);
+    let service = Arc::clone(service);
+    tokio::spawn(async move {
+        let end = relay.run().await;
+        ended(&service, &entry, &end);
+        drop(place);
+    });
+}
+
+/// One and a half times the Keep Alive (section 3.1.2.10); without one, what the service says.
+fn idle_timeout(keep_alive_s: u16, without: Duration) -> Duration {
+    match keep_alive_s {
+        0 => without,
+        seconds => Duration::from_millis(u64::from(seconds) * 1500),
+    }
+}
+
+fn ended(service: &Service, entry: &Entry, end: &End) {
+    let one = &entry.connection;
+    service.closed(one);
+    tracing::debug!(client = %one.client, client_id = %one.client_id, %end, "connection ended");
+    let Settings { spec, log: Some(log), .. } = service.settings() else { return };
+    let (bytes_to_backend, bytes_to_client) = one.bytes();
+    let error = match end {
+        End::ClientFailed(error) | End::BrokerFailed(error) => Some(error.to_string()),
+        _ => None,
+    };
+    log.put(&Line {
+        time: unix_time(),
+        service: spec.name.as_str(),
+        client: one.client,
+        duration_ms: one.since.elapsed().as_millis() as u64,
+        end: end.name(),
+        error,
+        connect: Some(ConnectPart {
+            client_id: &one.client_id,
+            username: one.username.as_deref(),
+            version: one.version.to_string(),
+        }),
+        led: Some(LedPart {
+            backend: one.backend.name.as_str(),
+            broker: one.backend.address,
+            source: one.source,
+            why: &one.why.to_string(),
+            bytes_to_backend,
+            bytes_to_client,
+        }),
+    });
+}
+
+async fn refuse(
+    service: &Service,
+    settings: &Settings,
+    (client, began): (SocketAddr, Instant),
+    connect: Option<&Connect>,
+    stream: Option<Stream>,
+    no: No,
+) {
+    service.note_refusal(no.reason);
+    if let Some(log) = &settings.log {
+        log.put(&Line {
+            time: unix_time(),
+            service: settings.spec.name.as_str(),
+            client,
+            duration_ms: began.elapsed().as_millis() as u64,
+            end: no.reason,
+            error: no.error,
+            connect: connect.map(|connect| ConnectPart {
+                client_id: connect.client_id(),
+                username: connect.username(),
+                version: connect.version().to_string(),
+            }),
+            led: None,
+        });
+    }
+    let (Some(answer), Some(mut stream)) = (no.answer, stream) else { return };
+    let goodbye = async {
+        stream.write_all(&answer).await?;
+        stream.shutdown().await?;
+        drain(&mut stream).await
+    };
+    // Whoever has gone, or does not listen, need not hear it.
+    let _ = timeout(GOODBYE, goodbye).await;
+}
+
+fn unix_time() -> f64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    since.as_secs_f64()
+}

@@ -1,0 +1,164 @@
+//! Which broker has the session of a client: the table of a service, and the file that outlives it.
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use super::sticky::{
+    Ends, Lifetime, Limits, Listed, Sticky, WhenAway,
+    file::{self, StickyFileError},
+};
+use crate::{
+    config::model::{self, StickySettings},
+    mqtt::{Connack, decode::Connect},
+};
+
+/// How often a table that has changed is written: a crash forgets what is newer.
+const SAVE_EVERY: Duration = Duration::from_mins(1);
+
+/// A Client Identifier may be long, but most are not: so many bytes of them for each entry.
+const ID_BYTES: usize = 64;
+
+/// The table, shared by all connections of a service.
+#[derive(Debug)]
+pub struct Sessions {
+    table: Mutex<Sticky>,
+    settings: StickySettings,
+    file: PathBuf,
+    changed: AtomicBool,
+}
+
+/// A session that is remembered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remembered {
+    /// The Client Identifier.
+    pub client_id: String,
+    /// The backend that has its session.
+    pub backend: String,
+    /// When it is forgotten.
+    pub ends: Ends,
+}
+
+impl Sessions {
+    /// The table in `file`; an empty one if there is no such file. Blocks on the disk.
+    pub fn load(settings: StickySettings, file: PathBuf) -> Result<Self, StickyFileError> {
+        let limits = Limits {
+            entries: settings.entries,
+            id_bytes: (settings.entries as usize).saturating_mul(ID_BYTES),
+        };
+        let table = Mutex::new(file::load(&file, limits, now())?);
+        Ok(Self { table, settings, file, changed: AtomicBool::default() })
+    }
+
+    /// Whether it is what these settings ask for.
+    #[must_use]
+    pub fn is(&self, settings: StickySettings, file: &PathBuf) -> bool {
+        self.settings == settings && self.file == *file
+    }
+
+    /// The backend that has the session of a client, unless the client wants a new one.
+    #[must_use]
+    pub fn home(&self, connect: &Connect) -> Option<String> {
+        if connect.clean_start() || connect.client_id().is_empty() {
+            return None;
+        }
+        self.lock().home(connect.client_id(), now()).map(str::to_owned)
+    }
+
+    /// A broker has accepted a client.
+    pub fn opened(&self, connect: &Connect, connack: &Connack, client_id: &str, backend: &str) {
+        let granted = connack.properties.session_expiry_s;
+        let lifetime = Lifetime::from_interval(granted.unwrap_or(connect.session_expiry_s()));
+        let away = match self.settings.when_away {
+            // The session that it had elsewhere is not what it wants.
+            _ if connect.clean_start() => WhenAway::Stay,
+            model::WhenAway::ComeBack => WhenAway::ComeBack,
+            model::WhenAway::Stay => WhenAway::Stay,
+        };
+        self.lock().opened(client_id, backend, lifetime, away);
+        self.changed.store(true, Relaxed);
+    }
+
+    /// The connection of a client has ended.
+    pub fn closed(&self, client_id: &str) {
+        self.lock().closed(client_id, None, now());
+        self.changed.store(true, Relaxed);
+    }
+
+    /// How many are remembered, and those of `client_id` and `backend`, at most `most`: the last used
+    /// first.
+    #[must_use]
+    pub fn list(
+        &self,
+        client_id: Option<&str>,
+        backend: Option<&str>,
+        most: usize,
+    ) -> (usize, Vec<Remembered>) {
+        let table = self.lock();
+        let wanted = |listed: &Listed<'_>| is_wanted(listed, client_id, backend);
+        let remembered = |listed: Listed<'_>| Remembered {
+            client_id: listed.client_id.to_owned(),
+            backend: listed.broker.to_owned(),
+            ends: listed.ends,
+        };
+        (table.len(), table.entries().filter(wanted).take(most).map(remembered).collect())
+    }
+
+    /// Forgets those of `client_id` and `backend`; how many.
+    pub fn clear(&self, client_id: Option<&str>, backend: Option<&str>) -> usize {
+        self.changed.store(true, Relaxed);
+        self.lock().clear(|listed| is_wanted(&listed, client_id, backend))
+    }
+
+    /// Writes the table, if it has changed. Blocks on the disk.
+    pub fn save(&self) {
+        if !self.changed.swap(false, Relaxed) {
+            return;
+        }
+        let bytes = {
+            let mut table = self.lock();
+            table.expire(now());
+            table.to_bytes()
+        };
+        if let Err(error) = file::save(&self.file, &bytes) {
+            tracing::error!(%error, hint = error.hint(), "sessions would not survive a restart");
+            self.changed.store(true, Relaxed);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Sticky> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn is_wanted(listed: &Listed<'_>, client_id: Option<&str>, backend: Option<&str>) -> bool {
+    client_id.is_none_or(|wanted| wanted == listed.client_id)
+        && backend.is_none_or(|wanted| wanted == listed.broker)
+}
+
+/// Writes the table now and then, for as long as somebody has it.
+pub async fn keep(sessions: Weak<Sessions>) {
+    loop {
+        tokio::time::sleep(SAVE_EVERY).await;
+        let Some(sessions) = sessions.upgrade() else { return };
+        save(sessions).await;
+    }
+}
+
+/// Writes the table where nobody waits for it but the caller.
+pub async fn save(sessions: Arc<Sessions>) {
+    if let Err(error) = tokio::task::spawn_blocking(move || sessions.save()).await {
+        tracing::error!(%error, "sessions could not be written");
+    }
+}
+
+/// Seconds since 1970; enough until 2106.
+fn now() -> u32 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u32::try_from(since.as_secs()).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,79 @@
+//! Sockets: where clients are accepted, and how either side of a connection is set up.
+
+use std::{io, net::SocketAddr, time::Duration};
+
+use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
+use tokio::net::{TcpSocket, TcpStream};
+
+use crate::config::model::MqttSettings;
+
+/// Connections that may wait to be accepted; the kernel takes `net.core.somaxconn` if that is less.
+const BACKLOG: i32 = 4096;
+
+/// From one question of TCP keepalive to the next.
+const PROBE_EVERY: Duration = Duration::from_secs(10);
+
+/// Unanswered questions after which the other side is gone.
+const PROBES: u32 = 3;
+
+/// Listens at `address`, which this host need not have yet: a VIP may come later, and go to another
+/// balancer and return.
+pub fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv4() {
+        socket.set_freebind_v4(true)?;
+    } else {
+        socket.set_freebind_v6(true)?;
+        socket.set_only_v6(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Lets TCP notice when the other side has vanished, and send small packets at once.
+pub fn set_up(stream: &TcpStream, settings: &MqttSettings) -> io::Result<()> {
+    let socket = SockRef::from(stream);
+    socket.set_tcp_nodelay(true)?;
+    let keepalive = TcpKeepalive::new()
+        .with_time(settings.tcp_keepalive)
+        .with_interval(PROBE_EVERY)
+        .with_retries(PROBES);
+    socket.set_tcp_keepalive(&keepalive)?;
+    socket.set_tcp_user_timeout(Some(settings.tcp_user_timeout))
+}
+
+/// Connects to a broker.
+pub async fn connect(broker: SocketAddr, settings: &MqttSettings) -> io::Result<TcpStream> {
+    let socket = if broker.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    let connecting = socket.connect(broker);
+    let stream = tokio::time::timeout(settings.broker_connect_within, connecting)
+        .await
+        .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    set_up(&stream, settings)?;
+    Ok(stream)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::defaults;
+
+    #[test]
+    fn an_address_that_this_host_has_not_yet_can_be_listened_at() {
+        for address in ["192.0.2.77:0", "[2001:db8::77]:0"] {
+            listen(address.parse().unwrap()).unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn either_side_notices_when_the_other_vanishes() {
+        let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let stream = connect(listener.local_addr().unwrap(), &defaults::MQTT).await.unwrap();
+        let socket = SockRef::from(&stream);
+        assert!(socket.keepalive().unwrap() && socket.tcp_nodelay().unwrap());
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(defaults::MQTT.tcp_user_timeout));
+    }
+}

@@ -1,0 +1,10 @@
+//! Services as a whole, over sockets: what clients and brokers see.
+
+mod begin;
+mod bounds;
+mod end;
+mod pass;
+mod rebalance;
+mod rig;
+mod sticky;
+mod tls;

@@ -1,0 +1,177 @@
+//! Reads the server's name from a `ClientHello` and leaves it as it is, to pass TLS through to a broker.
+//!
+//! A strict, small reader (RFC 8446, sections 4.1.2 and 5.1; RFC 6066, section 3; RFC 7301, section
+//! 3.1): rustls refuses clients that it could not serve itself, but a broker might.
+
+/// The most bytes that a `ClientHello` is waited for, records included. Browsers with post-quantum keys
+/// send about 2 KiB.
+pub const MAX_HELLO_BYTES: usize = 16 * 1024;
+
+/// What a `ClientHello` asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hello {
+    /// The server's name (SNI), lower case; `None` if it names none.
+    pub server_name: Option<String>,
+    /// What it offers by ALPN.
+    pub alpn: Vec<Vec<u8>>,
+}
+
+/// Bytes that are no `ClientHello`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HelloError {
+    /// The first bytes are no record of a TLS handshake.
+    #[error("the client does not speak TLS")]
+    NotTls,
+    /// The first message of the handshake is another.
+    #[error("the first message of the TLS handshake is no ClientHello")]
+    NotHello,
+    /// It is longer than [`MAX_HELLO_BYTES`].
+    #[error("a ClientHello of more than {MAX_HELLO_BYTES} bytes")]
+    TooLong,
+    /// Its lengths contradict each other, or its name is none.
+    #[error("a malformed ClientHello")]
+    Malformed,
+}
+
+const HANDSHAKE: u8 = 22;
+const CLIENT_HELLO: u8 = 1;
+const SERVER_NAME: u16 = 0;
+const ALPN: u16 = 16;
+const HOST_NAME: u8 = 0;
+
+/// The most bytes of a record's content (RFC 8446, section 5.1).
+const MAX_RECORD: usize = 1 << 14;
+
+/// Reads the `ClientHello` at the start of `bytes`, all that came so far; `None` while it is incomplete.
+/// The records stay with the caller, to be passed on.
+pub fn read(bytes: &[u8]) -> Result<Option<Hello>, HelloError> {
+    let Some(message) = message(bytes)? else {
+        let full = bytes.len() >= MAX_HELLO_BYTES;
+        return if full { Err(HelloError::TooLong) } else { Ok(None) };
+    };
+    hello(&message).map(Some).ok_or(HelloError::Malformed)
+}
+
+/// The body of the handshake's first message, put together from its records.
+fn message(bytes: &[u8]) -> Result<Option<Vec<u8>>, HelloError> {
+    let mut message = Vec::new();
+    let mut rest = bytes;
+    loop {
+        let Some((&[kind, major, _, high, low], behind)) = rest.split_first_chunk::<5>() else {
+            let begins = rest.iter().zip([HANDSHAKE, 3]).all(|(byte, want)| *byte == want);
+            return if begins { Ok(None) } else { Err(HelloError::NotTls) };
+        };
+        let length = usize::from(u16::from_be_bytes([high, low]));
+        // An empty record could be repeated for ever.
+        if kind != HANDSHAKE || major != 3 || length == 0 || length > MAX_RECORD {
+            return Err(HelloError::NotTls);
+        }
+        let content = &behind[..behind.len().min(length)];
+        message.extend_from_slice(content);
+        if let Some(body) = body(&message)? {
+            return Ok(Some(body));
+        }
+        if content.len() < length {
+            return Ok(None);
+        }
+        rest = &behind[length..];
+    }
+}
+
+/// The body of the message, once it is whole.
+fn body(message: &[u8]) -> Result<Option<Vec<u8>>, HelloError> {
+    if message.first().is_some_and(|kind| *kind != CLIENT_HELLO) {
+        return Err(HelloError::NotHello);
+    }
+    let Some((&[_, a, b, c], body)) = message.split_first_chunk::<4>() else { return Ok(None) };
+    let length = u32::from_be_bytes([0, a, b, c]) as usize;
+    if length > MAX_HELLO_BYTES {
+        return Err(HelloError::TooLong);
+    }
+    Ok(body.get(..length).map(<[u8]>::to_vec))
+}
+
+fn hello(body: &[u8]) -> Option<Hello> {
+    let mut reader = Reader(body);
+    // Version and random.
+    reader.take(2 + 32)?;
+    let _session = reader.vector8()?;
+    let ciphers = reader.vector16()?;
+    let compressions = reader.vector8()?;
+    if ciphers.is_empty() || ciphers.len() % 2 != 0 || compressions.is_empty() {
+        return None;
+    }
+    let mut hello = Hello::default();
+    // Without extensions nothing follows at all (RFC 5246, section 7.4.1.2).
+    if reader.0.is_empty() {
+        return Some(hello);
+    }
+    let mut extensions = Reader(reader.vector16()?);
+    let mut seen = Vec::new();
+    while !extensions.0.is_empty() {
+        let (kind, value) = (extensions.u16()?, extensions.vector16()?);
+        if seen.contains(&kind) {
+            return None;
+        }
+        seen.push(kind);
+        match kind {
+            SERVER_NAME => hello.server_name = Some(server_name(value)?),
+            ALPN => hello.alpn = protocols(value)?,
+            _ => {}
+        }
+    }
+    reader.0.is_empty().then_some(hello)
+}
+
+/// The host's name: one, in ASCII, without a dot at its end (RFC 6066, section 3).
+fn server_name(value: &[u8]) -> Option<String> {
+    let mut extension = Reader(value);
+    let mut names = Reader(extension.vector16()?);
+    let kind = names.take(1)?;
+    let name = names.vector16()?;
+    let label = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    let good = kind == [HOST_NAME]
+        && names.0.is_empty()
+        && extension.0.is_empty()
+        && (1..=253).contains(&name.len())
+        && name.iter().all(label)
+        && !name.ends_with(b".");
+    let text = std::str::from_utf8(name).ok()?;
+    good.then(|| text.to_ascii_lowercase())
+}
+
+fn protocols(value: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let mut extension = Reader(value);
+    let mut list = Reader(extension.vector16()?);
+    let mut protocols = Vec::new();
+    while !list.0.is_empty() {
+        protocols.push(list.vector8().filter(|one| !one.is_empty())?.to_vec());
+    }
+    (extension.0.is_empty() && !protocols.is_empty()).then_some(protocols)
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    fn u16(&mut self) -> Option<u16> {
+        self.take(2)?.try_into().ok().map(u16::from_be_bytes)
+    }
+
+    /// A vector with its length in one byte.
+    fn vector8(&mut self) -> Option<&'a [u8]> {
+        let length = usize::from(*self.take(1)?.first()?);
+        self.take(length)
+    }
+
+    /// A vector with its length in two bytes.
+    fn vector16(&mut self) -> Option<&'a [u8]> {
+        let length = usize::from(self.u16()?);
+        self.take(length)
+    }
+}

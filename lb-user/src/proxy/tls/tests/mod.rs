@@ -1,0 +1,5 @@
+mod brokers;
+mod clients;
+mod hellos;
+pub(in crate::proxy) mod pki;
+mod servers;
