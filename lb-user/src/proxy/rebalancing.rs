@@ -142,6 +142,10 @@ async fn run(
             }
             // It may have gone by itself.
             if let Some(connection) = service.registry.get(one.connection) {
+                if let Some(sessions) = service.settings().sessions {
+                    // It would return to where it is.
+                    sessions.forget(&connection.client_id);
+                }
                 connection.end(Order::Rebalanced);
                 service.rebalancing.note(|progress| progress.moved += 1);
             }
