@@ -166,6 +166,7 @@ Examples:
 }
 
 #[derive(Debug, clap::Args)]
+#[allow(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub(super) struct RebalanceArgs {
     /// The service
     pub service: String,
