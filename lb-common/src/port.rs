@@ -9,6 +9,7 @@ use crate::{
     addr::Addr,
     atomic::Word,
     flow::{Flow, FlowKey},
+    ticks,
 };
 
 /// One source port of one peer. 32 bytes, so that it never crosses a cache line.
@@ -150,6 +151,16 @@ impl Port {
     #[inline(always)]
     pub fn take(&self, before: Owner, after: Owner) -> bool {
         self.owner.exchange(before.0, after.0)
+    }
+
+    /// Moves the port from nobody to `owner` at tick `now`, if it has rested for more than
+    /// `rest_ticks`; whether this CPU did it.
+    #[inline(always)]
+    pub fn claim(&self, owner: Owner, now: u32, rest_ticks: u32) -> bool {
+        let before = self.owner();
+        let rested =
+            before.has(port_flags::RESTING) && ticks::age(now, before.resting_since()) > rest_ticks;
+        (before == Owner::FREE || rested) && self.take(before, owner)
     }
 
     /// Frees a port that `owner` claimed and that no packet was sent from.

@@ -19,7 +19,7 @@ pub mod host;
 pub mod icmp;
 pub mod known;
 pub mod mqtt;
-mod nat;
+pub mod nat;
 pub mod packet;
 pub mod parse;
 mod refusal;

@@ -7,7 +7,7 @@ use lb_common::{
     backend::{Backend, PeerKey, Source},
     counters::BackendCounters,
     flow::{Flow, FlowCell, FlowKey},
-    port::Port,
+    port::{Owner, Port},
     ring::Slot,
     service::{Service, ServiceKey},
     settings::Settings,
@@ -18,6 +18,7 @@ use crate::{
     admission::Overload,
     fragments::{Cut, Followed, FragmentKey},
     mqtt::Answer,
+    nat::claim::{self, Found, Search},
     packet::Ethernet,
 };
 
@@ -148,6 +149,11 @@ pub trait Tables {
     fn peer(&self, key: &PeerKey) -> Option<u32>;
     /// The source port at `index` of a peer's table.
     fn port(&self, peer: u32, index: u32) -> Option<Self::PortRef>;
+    /// Gives a free source port to `owner`.
+    #[inline(always)]
+    fn claim_port(&self, search: &Search, owner: Owner) -> Option<Found> {
+        claim::search(search, owner, self.settings()?, |peer, index| self.port(peer, index))
+    }
 
     /// A handshake under way.
     fn pending(&self, key: &FlowKey) -> Option<Self::FlowRef>;

@@ -5,9 +5,8 @@ use core::ops::Deref;
 use lb_common::{
     backend::Backend,
     flow::{Flow, FlowKey},
-    port::{Owner, Port, Progress, port_flags},
+    port::{Owner, Port, Progress},
     settings::Settings,
-    ticks,
     verdict::Verdict,
 };
 
@@ -51,53 +50,81 @@ pub(super) fn port<T: Tables>(
     backend: &Backend,
     tables: &T,
 ) -> Result<Claimed<T::PortRef>, Verdict> {
-    let (first_source, sources) = match segment.version {
-        IpVersion::V4 => (0, u32::from(settings.sources_v4)),
-        IpVersion::V6 => (u32::from(settings.sources_v4), u32::from(settings.sources_v6)),
-    };
-    let ports = u32::from(settings.ports);
-    if sources == 0 || ports == 0 {
-        return Err(Verdict::PortsExhausted);
-    }
     let now = tables.now();
     let owner = Owner::claimed(id, segment.source_port);
     // The low half: the high half chose the slot, and is the same for all flows of a slot. The
     // initial sequence number makes a client that begins anew look elsewhere; the time, one that
     // only repeats its SYN.
     let start = (hash as u32).wrapping_add(segment.sequence);
-    let mut place = start.wrapping_add(now.wrapping_mul(GOLDEN));
+    let start = start.wrapping_add(now.wrapping_mul(GOLDEN));
+    let search = Search { version: segment.version, first_peer: backend.first_peer, start, now };
+    let Found { source, index } =
+        tables.claim_port(&search, owner).ok_or(Verdict::PortsExhausted)?;
+    let port = tables
+        .port(backend.first_peer + u32::from(source), u32::from(index))
+        .ok_or(Verdict::Inconsistent)?;
+    port.set_client(segment.source);
+    port.set_progress(Progress::begun(segment.next_sequence()));
+    let nat_port = settings.first_port.wrapping_add(index).to_be_bytes();
+    Ok(Claimed { nat_port, source, owner, port })
+}
+
+/// A search for a free port.
+#[derive(Clone, Copy, Debug)]
+pub struct Search {
+    /// Whose source addresses may be used.
+    pub version: IpVersion,
+    /// Number of the backend's first peer.
+    pub first_peer: u32,
+    /// Where the search begins: anywhere.
+    pub start: u32,
+    /// The current tick.
+    pub now: u32,
+}
+
+/// A port that the search has claimed.
+#[derive(Clone, Copy, Debug)]
+pub struct Found {
+    /// Number of the source address.
+    pub source: u16,
+    /// Place in the range of ports.
+    pub index: u16,
+}
+
+/// Searches for a port that nobody has, and gives it to `owner`. `port` finds the one at an index of
+/// a peer's table.
+#[inline(always)]
+pub fn search<P: Deref<Target = Port>>(
+    search: &Search,
+    owner: Owner,
+    settings: &Settings,
+    port: impl Fn(u32, u32) -> Option<P>,
+) -> Option<Found> {
+    let (first_source, sources) = match search.version {
+        IpVersion::V4 => (0, u32::from(settings.sources_v4)),
+        IpVersion::V6 => (u32::from(settings.sources_v4), u32::from(settings.sources_v6)),
+    };
+    let ports = u32::from(settings.ports);
+    if sources == 0 || ports == 0 {
+        return None;
+    }
     // Strides that grow: with equal ones, flows that meet follow each other, and the ports in use
     // grow together along their way. At nine ports of ten in use one SYN in four found none so.
-    let mut stride = 0u32;
+    let (mut place, mut stride) = (search.start, 0u32);
     let mut attempt = 0;
     while attempt < TRIES {
         let index = ((u64::from(place) * u64::from(ports)) >> 32) as u32;
         let source = first_source + (place ^ attempt) % sources;
-        if let Some(port) = tables.port(backend.first_peer + source, index)
-            && take(segment, settings, &port, owner, now)
+        if let Some(port) = port(search.first_peer + source, index)
+            && port.claim(owner, search.now, settings.rest_ticks)
         {
-            let nat_port = settings.first_port.wrapping_add(index as u16).to_be_bytes();
-            return Ok(Claimed { nat_port, source: source as u16, owner, port });
+            return Some(Found { source: source as u16, index: index as u16 });
         }
         attempt += 1;
         stride = stride.wrapping_add(GOLDEN);
         place = place.wrapping_add(stride);
     }
-    Err(Verdict::PortsExhausted)
-}
-
-/// Moves a port from free, or rested long enough, to `owner`; whether this CPU did it.
-#[inline(always)]
-fn take(segment: &Segment, settings: &Settings, port: &Port, owner: Owner, now: u32) -> bool {
-    let before = port.owner();
-    let rested = before.has(port_flags::RESTING)
-        && ticks::age(now, before.resting_since()) > settings.rest_ticks;
-    if before != Owner::FREE && !rested || !port.take(before, owner) {
-        return false;
-    }
-    port.set_client(segment.source);
-    port.set_progress(Progress::begun(segment.next_sequence()));
-    true
+    None
 }
 
 /// The port of a flow.

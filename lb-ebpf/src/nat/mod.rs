@@ -3,7 +3,7 @@
 //! Every flow is remembered in both directions: towards the broker under its 5-tuple, back to the
 //! client under the source port that it was given.
 
-mod claim;
+pub mod claim;
 mod close;
 mod errors;
 mod from_broker;

@@ -9,7 +9,7 @@ use lb_common::{
     backend::{Backend, PeerKey, Source},
     counters::BackendCounters,
     flow::{Flow, FlowCell, FlowKey},
-    port::Port,
+    port::{Owner, Port},
     ring::{SLOTS, Slot, missed_place},
     service::{Service, ServiceKey},
     settings::Settings,
@@ -19,7 +19,10 @@ use lb_common::{
 use lb_ebpf::{
     admission::Overload,
     fragments::{Cut, Followed, FragmentKey},
-    known, route,
+    known,
+    nat::claim::{self, Found, Search},
+    parse::IpVersion,
+    route,
     tables::{InsertError, Route, RouteQuery, Tables},
 };
 
@@ -38,6 +41,22 @@ use super::{
 pub struct Reading {
     jiffy: u64,
     tick: u32,
+}
+
+/// No port was free.
+const NO_PORT: u64 = u64::MAX;
+
+/// A function that the kernel verifies once, because it is global, and not again for every way that
+/// leads to it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn mqlb_claim_port(start: u32, first_peer: u32, v6: u32, owner: u64, now: u32) -> u64 {
+    let version = if v6 == 0 { IpVersion::V4 } else { IpVersion::V6 };
+    let Some(settings) = SETTINGS.get(0) else { return NO_PORT };
+    let search = Search { version, first_peer, start, now };
+    let port = |peer, index: u32| PORTS.get_value(peer, &index);
+    claim::search(&search, Owner(owner), settings, port)
+        .map_or(NO_PORT, |found| u64::from(found.source) << 16 | u64::from(found.index))
 }
 
 /// The maps and the helpers of the kernel.
@@ -109,6 +128,14 @@ impl Tables for Kernel {
     #[inline(always)]
     fn port(&self, peer: u32, index: u32) -> Option<&'static Port> {
         PORTS.get_value(peer, &index)
+    }
+
+    #[inline(always)]
+    fn claim_port(&self, search: &Search, owner: Owner) -> Option<Found> {
+        let v6 = search.version == IpVersion::V6;
+        let found =
+            mqlb_claim_port(search.start, search.first_peer, v6.into(), owner.0, search.now);
+        (found != NO_PORT).then(|| Found { source: (found >> 16) as u16, index: found as u16 })
     }
 
     #[inline(always)]

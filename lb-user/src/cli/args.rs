@@ -166,7 +166,7 @@ Examples:
 }
 
 #[derive(Debug, clap::Args)]
-#[allow(clippy::struct_excessive_bools, reason = "each is an option of its own")]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(super) struct RebalanceArgs {
     /// The service
     pub service: String,

@@ -107,11 +107,11 @@ fn end(output: Output, service: &str, report: &RebalanceReport) -> Outcome {
 }
 
 /// A line that takes the place of the one before.
-fn bar(done: u32, all: u32) -> String {
-    let part = u64::from(done.min(all)) * u64::from(BAR);
-    let length = part.checked_div(all.into()).unwrap_or(BAR.into()) as usize;
-    let (full, empty) = ("#".repeat(length), ".".repeat(BAR as usize - length));
-    format!("[{full}{empty}] {done} of {all} connections moved")
+fn bar(moved: u32, all: u32) -> String {
+    let part = u64::from(moved.min(all)) * u64::from(BAR);
+    let done = part.checked_div(all.into()).unwrap_or(BAR.into()) as usize;
+    let (full, empty) = ("#".repeat(done), ".".repeat(BAR as usize - done));
+    format!("[{full}{empty}] {moved} of {all} connections moved")
 }
 
 #[cfg(test)]
@@ -123,8 +123,8 @@ mod tests {
         assert_eq!(bar(0, 10), format!("[{}] 0 of 10 connections moved", ".".repeat(40)));
         let half = format!("[{}{}] 5 of 10 connections moved", "#".repeat(20), ".".repeat(20));
         assert_eq!(bar(5, 10), half);
-        for (done, all) in [(12, 10), (0, 0), (u32::MAX, u32::MAX)] {
-            assert!(bar(done, all).starts_with(&format!("[{}]", "#".repeat(40))));
+        for (moved, moves) in [(12, 10), (0, 0), (u32::MAX, u32::MAX)] {
+            assert!(bar(moved, moves).starts_with(&format!("[{}]", "#".repeat(40))));
         }
     }
 }

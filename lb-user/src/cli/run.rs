@@ -1,6 +1,8 @@
 //! `mqlb run`
 
-use std::{path::PathBuf, sync::Arc, time::Instant};
+use std::{path::PathBuf, sync::Arc, thread, time::Instant};
+
+use tokio::sync::oneshot;
 
 use super::{Outcome, args::RunArgs, doctor, failure::Failure, logging, open_files, serve};
 use crate::{
@@ -48,11 +50,10 @@ pub(super) fn run(args: &RunArgs) -> Outcome {
         let parts = Parts { checker: Arc::new(Checker::new(events)), proxies: Arc::default() };
         let proxies = Arc::clone(&parts.proxies);
         // Nothing else runs yet that this could block.
-        let mut controller = begin(config, file, parts, args.log_packets)?;
+        let controller = begin(config, file, parts, args.log_packets)?;
         tracing::info!(took_ms = began.elapsed().as_millis(), "balancing");
-        controller.prepare_trace();
-        give_up_privileges()?;
-        serve::until_told(controller, news, proxies, doors).await
+        let given_up = give_up_privileges(controller.trace_preparation())?;
+        serve::until_told(controller, news, proxies, doors, given_up).await
     })
 }
 
@@ -62,10 +63,26 @@ struct Parts {
     proxies: Arc<Proxies>,
 }
 
-/// Before the controller gets its thread, which then has no more than this one.
-fn give_up_privileges() -> Outcome {
-    privileges::drop_unneeded().map_err(|error| {
-        Failure::failed(&error, "forwarding goes on without a controller; this is a bug in mqlb")
+/// Gives up the privileges of this thread, and so of those that it starts from now on. One thread
+/// keeps them, for as long as `last_use` takes, which nothing else waits for; then it makes sure that
+/// no thread has any. The future tells how that went.
+fn give_up_privileges(
+    last_use: Box<dyn FnOnce() + Send>,
+) -> Result<impl Future<Output = Outcome>, Failure> {
+    let bug = "forwarding goes on without a controller; this is a bug in mqlb";
+    let (done, given_up) = oneshot::channel();
+    let last = thread::Builder::new().name("trace-loader".into()).spawn(move || {
+        last_use();
+        // Who waits for it may have been told to end meanwhile.
+        let _ = done.send(privileges::drop_unneeded());
+    });
+    last.map_err(|error| Failure::failed(&error, "this machine is short of resources"))?;
+    privileges::drop_from_this_thread().map_err(|error| Failure::failed(&error, bug))?;
+    Ok(async move {
+        match given_up.await {
+            Ok(outcome) => outcome.map_err(|error| Failure::failed(&error, bug)),
+            Err(_) => Err(Failure::failed(&"the thread that loads programs panicked", bug)),
+        }
     })
 }
 

@@ -1,6 +1,6 @@
 //! The life of `mqlb run` once the data plane forwards: answers requests, obeys signals.
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{io, path::PathBuf, pin::pin, sync::Arc};
 
 use sd_notify::NotifyState;
 use tokio::{
@@ -52,12 +52,14 @@ impl Doors {
     }
 }
 
-/// Serves until SIGTERM or SIGINT; the data plane goes on after that.
+/// Serves until SIGTERM or SIGINT, or until privileges could not be given up, which `given_up` tells;
+/// the data plane goes on after that.
 pub(super) async fn until_told(
     controller: Controller,
     news: mpsc::Receiver<HealthEvent>,
     proxies: Arc<Proxies>,
     doors: Doors,
+    given_up: impl Future<Output = Outcome>,
 ) -> Outcome {
     let scarce = |error: io::Error| Failure::failed(&error, "this machine is short of resources");
     let on = |kind| signal(kind).map_err(scarce);
@@ -73,11 +75,17 @@ pub(super) async fn until_told(
     tokio::spawn(hold::keep(handle.clone()));
     tell_systemd(&[NotifyState::Ready]);
     tokio::pin!(ended);
+    let mut given_up = pin!(given_up);
+    let mut privileged = true;
     loop {
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             _ = hangup.recv() => reload(&handle).await,
+            outcome = &mut given_up, if privileged => {
+                outcome?;
+                privileged = false;
+            }
             () = &mut ended => {
                 let hint = "this is a bug: see the log. Forwarding goes on; start mqlb again";
                 return Err(Failure::failed(&"the controller ended unexpectedly", hint));

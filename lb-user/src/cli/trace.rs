@@ -11,6 +11,7 @@ use std::{
 };
 
 pub(super) use args::TraceArgs;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Outcome, failure::Failure, output::Output};
 use crate::{
@@ -24,15 +25,25 @@ use crate::{
 /// Follows packets, and writes them down or says what became of them.
 pub(super) async fn trace(client: &Client, output: Output, args: TraceArgs) -> Outcome {
     let order = order(&args);
-    // Before packets are followed: what cannot be written costs nothing.
+    // Before packets are followed: what cannot be written costs nothing, and Ctrl-C from then on is
+    // an orderly end.
     let mut sink = Sink::open(output, args.write.as_deref())?;
-    let mut lines = client.trace(&order).await?;
+    let mut interrupts = signal(SignalKind::interrupt())
+        .map_err(|error| Failure::failed(&error, "Ctrl-C can't be handled"))?;
     let mut packets = 0;
+    let mut lines = tokio::select! {
+        lines = client.trace(&order) => lines?,
+        // Who is not listened to any more is not followed for.
+        _ = interrupts.recv() => {
+            output.message(&summary(packets, None));
+            return Ok(());
+        }
+    };
     let mut interrupted = false;
     let end = loop {
         let line = tokio::select! {
             line = lines.next() => line?,
-            _ = tokio::signal::ctrl_c() => {
+            _ = interrupts.recv() => {
                 // The second time at once; the first time with what the last line has to say.
                 if interrupted {
                     break None;

@@ -50,7 +50,7 @@ pub struct ChecksError {
 /// What brokers want before all else.
 fn preamble(service: &Service) -> Vec<u8> {
     let settings = service.mqtt.as_ref();
-    settings.map_or_else(Vec::new, |settings| proxy::header_of_our_own(settings))
+    settings.map_or_else(Vec::new, proxy::header_of_our_own)
 }
 
 /// Checks made ready for a configuration, with everything read that can fail.

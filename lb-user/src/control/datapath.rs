@@ -216,9 +216,10 @@ pub trait Datapath: Send {
     /// Forgets that flows of `slots` could not be learned.
     fn clear_missed(&mut self, service: u32, slots: &SlotSet);
 
-    /// Makes ready for [`Datapath::start_trace`]; takes privileges that are given up then.
-    fn prepare_trace(&mut self) -> Result<(), DatapathError> {
-        Ok(())
+    /// What must be done, on any thread, before [`Datapath::start_trace`] works. It takes a while, and
+    /// privileges that the controller has given up.
+    fn trace_preparation(&self) -> Option<Preparation> {
+        None
     }
 
     /// Lets packets that fit `filter`, whose time is set by this, be told of for as long as `lasts`.
@@ -235,6 +236,9 @@ pub trait Datapath: Send {
         Ok(())
     }
 }
+
+/// See [`Datapath::trace_preparation`].
+pub type Preparation = Box<dyn FnOnce() -> Result<(), DatapathError> + Send>;
 
 /// Why the data plane refused.
 #[derive(Debug, thiserror::Error)]

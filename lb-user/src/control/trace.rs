@@ -93,11 +93,15 @@ impl Trace {
 }
 
 impl Controller {
-    /// Makes ready for traces. Balancing goes on without, if that fails.
-    pub fn prepare_trace(&mut self) {
-        if let Err(error) = self.applied.datapath_mut().prepare_trace() {
-            tracing::error!(%error, "`mqlb trace` will not work");
-        }
+    /// What makes ready for traces, on a thread of its own. Balancing goes on without, if that fails.
+    #[must_use]
+    pub fn trace_preparation(&self) -> Box<dyn FnOnce() + Send> {
+        let preparation = self.applied.datapath().trace_preparation();
+        Box::new(move || {
+            if let Some(Err(error)) = preparation.map(|prepare| prepare()) {
+                tracing::error!(%error, "`mqlb trace` will not work");
+            }
+        })
     }
 
     /// Begins to follow packets.

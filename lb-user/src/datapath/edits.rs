@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     control::{
-        datapath::{Datapath, DatapathError, Edit, SweepReport},
+        datapath::{Datapath, DatapathError, Edit, Preparation, SweepReport},
         direct::DirectRings,
         trace::TraceSource,
     },
@@ -150,8 +150,9 @@ impl Datapath for Xdp {
         self.tables.missed.clear(service, slots);
     }
 
-    fn prepare_trace(&mut self) -> Result<(), DatapathError> {
-        trace::prepare(&mut self.ebpf)
+    fn trace_preparation(&self) -> Option<Preparation> {
+        let programs = self.programs.clone();
+        Some(Box::new(move || trace::prepare(&mut programs.lock())))
     }
 
     fn start_trace(
@@ -159,11 +160,11 @@ impl Datapath for Xdp {
         filter: &TraceFilter,
         lasts: Duration,
     ) -> Result<Box<dyn TraceSource>, DatapathError> {
-        trace::start(&mut self.ebpf, &self.pins, filter, lasts)
+        trace::start(&mut self.programs.lock(), &self.pins, filter, lasts)
     }
 
     fn stop_trace(&mut self) -> Result<(), DatapathError> {
-        trace::stop(&mut self.ebpf, &self.pins)
+        trace::stop(&mut self.programs.lock(), &self.pins)
     }
 }
 

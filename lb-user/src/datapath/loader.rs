@@ -102,12 +102,17 @@ pub(super) fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp,
 
 /// Refuses tables that are pinned with another shape than this build and configuration need.
 fn compare(pins: &Pins, limits: &Limits) -> Result<(), StartError> {
+    let pinned = PINNED.map(|name| (name, sys::open(&pins.map(name))));
+    if pinned.iter().all(|(_, opened)| opened.is_err()) {
+        // Reading the object takes a while.
+        return Ok(());
+    }
     let object = Object::parse(OBJECT).map_err(|error| StartError::Load {
         what: "read the XDP program",
         reason: error.to_string(),
     })?;
-    for name in PINNED {
-        let Ok(pinned) = sys::open(&pins.map(name)) else { continue };
+    for (name, opened) in pinned {
+        let Ok(pinned) = opened else { continue };
         let Some(map) = object.maps.get(name) else { continue };
         let path = pins.map(name);
         let found = sys::shape(pinned.as_fd())

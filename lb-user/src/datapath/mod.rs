@@ -37,6 +37,7 @@ mod packet_log;
 mod peers;
 mod pins;
 mod ports;
+mod programs;
 mod rings;
 mod settling;
 mod sweep;
@@ -57,8 +58,8 @@ pub use packet_log::PacketLog;
 pub use ports::pin_map as pin_map_of_ports;
 
 use self::{
-    known::Known, lock::Lock, object::PROGRAM, orphans::Suspects, pins::Pins, settling::Settling,
-    tables::Tables,
+    known::Known, lock::Lock, object::PROGRAM, orphans::Suspects, pins::Pins, programs::Programs,
+    settling::Settling, tables::Tables,
 };
 use crate::config::model::{Config, InterfaceSettings};
 
@@ -72,7 +73,7 @@ pub struct Xdp {
     suspects: Suspects,
     settling: Settling,
     taken_over: bool,
-    ebpf: aya::Ebpf,
+    programs: Programs,
     /// Released last.
     _lock: Lock,
 }
@@ -144,7 +145,7 @@ impl Xdp {
             suspects: Suspects::default(),
             settling,
             taken_over,
-            ebpf,
+            programs: Programs::new(ebpf),
             _lock: lock,
         };
         Ok((xdp, log))
@@ -158,7 +159,7 @@ impl Xdp {
 
     /// Attaches to these interfaces, and to these only; those that run already go on.
     pub fn set_interfaces(&mut self, wanted: &[InterfaceSettings]) -> Result<(), StartError> {
-        attach::attach_all(loader::program(&mut self.ebpf, PROGRAM)?, wanted, &self.pins)
+        attach::attach_all(loader::program(&mut self.programs.lock(), PROGRAM)?, wanted, &self.pins)
     }
 
     /// What runs on the interfaces.

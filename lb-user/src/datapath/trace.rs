@@ -2,7 +2,8 @@
 //! it tells.
 //!
 //! Both are loaded at the start, because the controller gives up the right to load programs; to
-//! exchange them it needs nothing but the pinned links. This one comes last: nothing waits for it.
+//! exchange them it needs nothing but the pinned links. This one is loaded by a thread of its own,
+//! while the controller is at work already.
 
 use std::{
     io,

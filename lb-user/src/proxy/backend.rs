@@ -35,8 +35,8 @@ pub struct Backend {
     refused: AtomicU64,
     unavailable: AtomicU64,
     missing: AtomicU64,
-    bytes_to_backend: AtomicU64,
-    bytes_to_client: AtomicU64,
+    bytes_up: AtomicU64,
+    bytes_down: AtomicU64,
 }
 
 impl Backend {
@@ -57,8 +57,8 @@ impl Backend {
             refused: AtomicU64::default(),
             unavailable: AtomicU64::default(),
             missing: AtomicU64::default(),
-            bytes_to_backend: AtomicU64::default(),
-            bytes_to_client: AtomicU64::default(),
+            bytes_up: AtomicU64::default(),
+            bytes_down: AtomicU64::default(),
         }
     }
 
@@ -103,12 +103,12 @@ impl Backend {
 
     /// Takes note of bytes from a client.
     pub fn note_to_backend(&self, bytes: usize) {
-        self.bytes_to_backend.fetch_add(bytes as u64, Relaxed);
+        self.bytes_up.fetch_add(bytes as u64, Relaxed);
     }
 
     /// Takes note of bytes from the broker.
     pub fn note_to_client(&self, bytes: usize) {
-        self.bytes_to_client.fetch_add(bytes as u64, Relaxed);
+        self.bytes_down.fetch_add(bytes as u64, Relaxed);
     }
 
     /// What was counted, in the words of the data plane; of packets nothing is known.
@@ -127,8 +127,8 @@ impl Backend {
             connack_refused: read(&self.refused),
             connack_unavailable: read(&self.unavailable),
             connack_missing: read(&self.missing),
-            bytes_to_backend: read(&self.bytes_to_backend),
-            bytes_to_client: read(&self.bytes_to_client),
+            bytes_to_backend: read(&self.bytes_up),
+            bytes_to_client: read(&self.bytes_down),
             ..BackendCounters::default()
         }
     }

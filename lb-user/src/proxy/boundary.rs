@@ -52,7 +52,7 @@ impl Boundary {
 
     /// Whether a packet of our own could come now.
     #[must_use]
-    pub fn is_between(&self) -> bool {
+    pub fn is_between(self) -> bool {
         self.0 == State::Between
     }
 }

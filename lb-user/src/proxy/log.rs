@@ -15,6 +15,8 @@ use std::{
 
 use serde::Serialize;
 
+use crate::privileges;
+
 /// Lines that may wait for the disk. When there are more, they are lost, and counted: connections do
 /// not wait for a log.
 const MOST_WAITING: usize = 8192;
@@ -110,6 +112,10 @@ impl ConnectionLog {
 }
 
 fn write(file: File, waiting: &Receiver<Vec<u8>>) {
+    // It may have been started before the others gave up theirs, and needs none.
+    if let Err(error) = privileges::drop_from_this_thread() {
+        tracing::error!(%error, "the log of connections keeps its privileges");
+    }
     let mut file = BufWriter::new(file);
     let mut complained = false;
     while let Ok(first) = waiting.recv() {

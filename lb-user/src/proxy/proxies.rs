@@ -182,7 +182,7 @@ impl Proxies {
             let tls = TlsSides::load(settings, &before.unwrap_or_default(), reread)
                 .map_err(|source| PrepareError::Tls { service: name.clone(), source })?;
             let known = running.get(address).and_then(|one| one.service.settings().sessions);
-            let sessions = sessions(spec, known)?;
+            let sessions = sessions(spec, known.as_ref())?;
             let settings = Settings { spec: Arc::new(spec.clone()), log, sessions, tls };
             ready.services.push(Prepared { settings, listener });
         }
@@ -358,10 +358,10 @@ impl Proxies {
 /// What `spec` asks for: that of before, if it is the same, or what the file holds.
 fn sessions(
     spec: &ServiceSpec,
-    before: Option<Arc<Sessions>>,
+    before: Option<&Arc<Sessions>>,
 ) -> Result<Option<Arc<Sessions>>, PrepareError> {
     let Some(settings) = spec.settings.sticky else { return Ok(None) };
-    if let Some(before) = &before {
+    if let Some(before) = before {
         if before.is(settings, &spec.sessions_file) {
             return Ok(Some(Arc::clone(before)));
         }

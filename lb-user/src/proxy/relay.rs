@@ -177,7 +177,7 @@ where
     /// DISCONNECT, where the client understands it and it does not tear a packet apart; then the end
     /// of the stream.
     async fn say_goodbye(mut self, order: Order) {
-        let between = self.boundary.is_some_and(|boundary| boundary.is_between());
+        let between = self.boundary.is_some_and(Boundary::is_between);
         drop(self.broker);
         let client = &mut self.client;
         let goodbye = async {

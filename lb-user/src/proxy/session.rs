@@ -106,7 +106,7 @@ pub async fn run(service: Arc<Service>, stream: TcpStream, peer: SocketAddr) {
     let tls = tls.as_ref();
     let asking = Asking { service: &service, settings: &settings, connect: &connect, client, tls };
     match Box::pin(ask_brokers(&asking, stream.tcp())).await {
-        Ok(accepted) => begin(&service, settings, stream, client, connect, accepted),
+        Ok(accepted) => begin(&service, &settings, stream, client, &connect, accepted),
         Err(no) => {
             let connect = Some(&connect);
             refuse(&service, &settings, (client, began), connect, Some(stream), no).await;
@@ -231,10 +231,10 @@ async fn ask_brokers(asking: &Asking<'_>, stream: &TcpStream) -> Result<Accepted
 /// Hands the connection over to a task of its own, which is smaller than this one.
 fn begin(
     service: &Arc<Service>,
-    settings: Settings,
+    settings: &Settings,
     stream: Stream,
     client: SocketAddr,
-    connect: Connect,
+    connect: &Connect,
     accepted: Accepted,
 ) {
     let Accepted { broker, answer, mut place, why } = accepted;
@@ -270,10 +270,10 @@ fn begin(
         && connack.accepted()
     {
         place.open();
-        service.opened(&settings, &entry.connection);
+        service.opened(settings, &entry.connection);
         if let Some(sessions) = &settings.sessions {
             let one = &entry.connection;
-            sessions.opened(&connect, connack, &one.client_id, one.backend.name.as_str());
+            sessions.opened(connect, connack, &one.client_id, one.backend.name.as_str());
         }
     }
     let behind = connect.behind().to_vec();
@@ -365,5 +365,5 @@ async fn refuse(
 
 fn unix_time() -> f64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    since.as_millis() as f64 / 1000.0
+    since.as_secs_f64()
 }

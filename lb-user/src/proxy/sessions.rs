@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// How often a table that has changed is written: a crash forgets what is newer.
-const SAVE_EVERY: Duration = Duration::from_secs(60);
+const SAVE_EVERY: Duration = Duration::from_mins(1);
 
 /// A Client Identifier may be long, but most are not: so many bytes of them for each entry.
 const ID_BYTES: usize = 64;

@@ -12,7 +12,7 @@ const FIGHT: usize = 5;
 const WINDOW: Duration = Duration::from_secs(30);
 
 /// How long nobody gets an identifier that was fought over.
-const QUARANTINE: Duration = Duration::from_secs(60);
+const QUARANTINE: Duration = Duration::from_mins(1);
 
 /// The most identifiers whose takeovers are remembered. Beyond that none is added until the oldest
 /// are over: a flood of takeovers of ever other identifiers is no fight.

@@ -158,7 +158,10 @@ fn a_service_can_change_between_the_fast_path_and_userspace() {
 #[test]
 fn at_its_end_the_balancer_closes_connections_in_order() {
     let _exclusive = exclusive();
-    let mut stage = stage(2, &json!({}));
+    let mut stage = Stage::with_config(Arms::Two, 2, |config| {
+        let log = config["state_dir"].as_str().unwrap().to_owned() + ".connections";
+        in_userspace(config, &json!({ "connection_log": log }));
+    });
     let fleet = stage.connect(Family::V4, 50);
     let began = Instant::now();
     stage.balancer.stop().unwrap();
@@ -170,6 +173,10 @@ fn at_its_end_the_balancer_closes_connections_in_order() {
     }
     let report = fleet.stop(Duration::ZERO).unwrap();
     assert!(report.disconnects.iter().all(|one| one.reason == Reason::Closed), "{report:?}");
+    let state = balancer::config(&stage.topology)["state_dir"].as_str().unwrap().to_owned();
+    let log = fs::read_to_string(state + ".connections").unwrap();
+    let ends = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["end"].clone());
+    assert_eq!(ends.filter(|end| end == "shutdown").count(), 50);
 }
 
 #[test]

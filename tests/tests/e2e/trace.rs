@@ -144,7 +144,7 @@ fn a_trace_ends_with_whoever_asked_for_it_and_there_is_one_at_a_time() {
     trace.signal(Signal::SIGINT).unwrap();
     assert!(trace.wait(LIMIT).unwrap().success(), "{}", trace.output());
     assert!(trace.output().ends_with("0 packets\n"), "{}", trace.output());
-    assert_eq!(stage.programs(), before);
+    wait_programs(&stage, |programs| programs == before);
 
     // A controller that dies leaves a program that is silent in time; the next one replaces it.
     let trace = start_trace(&stage, &before);

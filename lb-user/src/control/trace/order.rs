@@ -219,11 +219,10 @@ impl Controller {
             || CommandError::NoBackend { service: service.name.clone(), backend: backend.clone() };
         let broker = whole(socket.ok_or_else(missing)?);
         match service.mode {
-            Mode::Dsr => Err(TraceRefusal::Unseen(service.name.to_string()).into()),
+            // In `mqtt` the kernel connects to brokers as for any program.
+            Mode::Dsr | Mode::Mqtt => Err(TraceRefusal::Unseen(service.name.to_string()).into()),
             // The outer header has no ports.
             Mode::Ipip => Ok([vip, EndFilter { port: [0; 2], ..broker }]),
-            // Only the client's side: the kernel connects to brokers as any program's.
-            Mode::Mqtt => Err(TraceRefusal::Unseen(service.name.to_string()).into()),
             Mode::Nat => Ok([vip, broker]),
         }
     }

@@ -13,6 +13,8 @@ pub struct ConnackDecoder {
     version: Version,
     max_packet_bytes: usize,
     bytes: Vec<u8>,
+    /// What the first error was.
+    refused: Option<AnswerError>,
 }
 
 /// The first packet of a broker, and what arrived behind it.
@@ -56,13 +58,31 @@ impl ConnackDecoder {
     /// fixed header included, once they say so.
     #[must_use]
     pub const fn new(version: Version, max_packet_bytes: u32) -> Self {
-        Self { version, max_packet_bytes: max_packet_bytes as usize, bytes: Vec::new() }
+        let max_packet_bytes = max_packet_bytes as usize;
+        Self { version, max_packet_bytes, bytes: Vec::new(), refused: None }
+    }
+
+    /// Bytes of memory taken for what has arrived: at most twice as many.
+    #[must_use]
+    pub const fn capacity_bytes(&self) -> usize {
+        self.bytes.capacity()
     }
 
     /// Takes the bytes that have arrived, any number of them. Answers with the packet once it is
-    /// whole, together with what arrived behind it; the decoder is then empty.
+    /// whole, together with what arrived behind it; the decoder is then empty. An error is repeated
+    /// whatever else is fed.
     pub fn feed(&mut self, bytes: &[u8]) -> Result<Option<Answer>, AnswerError> {
+        if let Some(error) = self.refused {
+            return Err(error);
+        }
         self.bytes.extend_from_slice(bytes);
+        self.advance().inspect_err(|error| {
+            self.refused = Some(*error);
+            self.bytes = Vec::new();
+        })
+    }
+
+    fn advance(&mut self) -> Result<Option<Answer>, AnswerError> {
         let Some((header, packet_bytes)) = self.header()? else { return Ok(None) };
         let Some(packet) = self.bytes.get(..packet_bytes) else { return Ok(None) };
         let body = &packet[header.bytes..];

@@ -140,10 +140,7 @@ fn read_version(fields: &mut Fields) -> Result<Option<Version>, Refusal> {
     if name != b"MQTT" && name != b"MQIsdp" {
         return Err(Malformed::ProtocolName.unheard());
     }
-    let level = match fields.byte() {
-        Ok(level) => level,
-        Err(_) => return Ok(None),
-    };
+    let Ok(level) = fields.byte() else { return Ok(None) };
     match (name, level) {
         (b"MQTT", 4) => Ok(Some(Version::V311)),
         (b"MQTT", 5) => Ok(Some(Version::V5)),

@@ -16,11 +16,13 @@
 mod connack_decoder;
 mod connect;
 mod connect_decoder;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 mod head;
 mod malformed;
 mod payload;
 mod rewrite;
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzz"))]
 mod vectors;
 
 pub use connack_decoder::{Answer, AnswerError, AnswerPacket, ConnackDecoder};

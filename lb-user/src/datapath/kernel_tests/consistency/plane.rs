@@ -72,7 +72,9 @@ impl Plane {
     /// Sends a frame through the program: its verdict, and the frame afterwards.
     pub(super) fn run(&mut self, frame: &[u8]) -> (Verdict, Vec<u8>) {
         let mut output = vec![0; frame.len() + 256];
-        let program = loader::program(&mut self.xdp_mut().ebpf, PROGRAM).unwrap();
+        let programs = self.xdp().programs.clone();
+        let mut programs = programs.lock();
+        let program = loader::program(&mut programs, PROGRAM).unwrap();
         let result = program.test_run(TestRunOptions {
             data_in: Some(frame),
             data_out: Some(&mut output),

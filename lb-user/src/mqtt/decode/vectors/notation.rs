@@ -4,7 +4,7 @@
 //! == the name of the vector
 //! 10 ( {"MQTT"} 04 02 001e {"me"} )
 //! -> accept ...
-//! judge refuses: why another codec disagrees
+//! mqtt-proto refuses: why another codec disagrees
 //! ```
 //!
 //! Bytes are hexadecimal digits in pairs, or text in quotes; a number of times with `*`. Braces
@@ -18,8 +18,17 @@ pub struct Vector {
     pub bytes: Vec<u8>,
     /// What follows the arrow.
     pub expected: String,
-    /// What follows `judge`: that the other codec accepts or refuses it, and why.
-    pub judge: Option<String>,
+    /// What other software makes of it where that is something else: its name, and what follows.
+    pub others: Vec<(String, String)>,
+}
+
+#[cfg(test)]
+impl Vector {
+    /// What the software of that name makes of it where that is something else.
+    #[must_use]
+    pub fn said_by(&self, name: &str) -> Option<&str> {
+        self.others.iter().find(|(other, _)| other == name).map(|(_, said)| said.as_str())
+    }
 }
 
 /// The vectors of a file.
@@ -36,13 +45,18 @@ pub fn parse(text: &str) -> Vec<Vector> {
         let vector = vectors.last_mut().expect("a vector begins with its name");
         if let Some(expected) = line.strip_prefix("-> ") {
             vector.expected = expected.into();
-        } else if let Some(judge) = line.strip_prefix("judge ") {
-            vector.judge = Some(judge.into());
+        } else if let Some((name, said)) = other(line) {
+            vector.others.push((name.into(), said.into()));
         } else {
             vector.bytes.extend(bytes(line));
         }
     }
     vectors
+}
+
+/// The name of other software, which has a hyphen as no bytes have, and what is said of it.
+fn other(line: &str) -> Option<(&str, &str)> {
+    line.split_once(' ').filter(|(name, _)| name.contains('-'))
 }
 
 /// The bytes that a line in the notation stands for.
