@@ -369,6 +369,8 @@ fn random_seed() -> Seed {
 }
 
 #[cfg(test)]
+mod proxied_tests;
+#[cfg(test)]
 pub(super) mod stage;
 #[cfg(test)]
 mod storm_tests;

@@ -15,8 +15,9 @@ pub async fn accept(listener: TcpListener, service: Arc<Service>, mut stop: watc
     let mut complained = false;
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            biased;
             _ = stop.changed() => return,
+            accepted = listener.accept() => accepted,
         };
         match accepted {
             Ok((stream, client)) => {

@@ -3,13 +3,14 @@
 use std::{
     collections::{BTreeMap, HashMap},
     io,
-    net::{SocketAddr, TcpListener},
+    net::{Shutdown, SocketAddr, TcpListener},
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use lb_common::counters::BackendCounters;
+use socket2::SockRef;
 use tokio::{runtime::Handle, sync::watch, time::timeout};
 
 use super::{
@@ -42,8 +43,26 @@ pub struct Proxies {
 #[derive(Debug)]
 struct Running {
     service: Arc<Service>,
-    /// Dropped, or told, to end the listener.
+    /// Told to end the task that accepts.
     stop: watch::Sender<bool>,
+    /// The socket that it accepts from, once more.
+    listener: TcpListener,
+}
+
+impl Running {
+    /// Accepts nobody any more. When this returns the address can be listened at again, although the
+    /// task still has the socket.
+    fn close(&self) {
+        // The task has gone already if nobody is told, and the socket with it.
+        let _ = self.stop.send(true);
+        let _ = SockRef::from(&self.listener).shutdown(Shutdown::Both);
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.close();
+    }
 }
 
 /// Services made ready, with everything done that can fail.
@@ -209,8 +228,9 @@ impl Proxies {
             };
             after.extend(running.map(|running| (address, running)));
         }
-        for Running { service, stop } in before.into_values() {
-            let _ = stop.send(true);
+        for one in before.into_values() {
+            one.close();
+            let service = &one.service;
             service.rebalancing.stop();
             service.registry.close(Order::ServiceRemoved);
             if let Some(sessions) = service.settings().sessions {
@@ -231,16 +251,16 @@ impl Proxies {
         self.keep(&settings, None);
         let service = Arc::new(Service::new(settings));
         service.publish(snapshot);
-        let listener = match tokio::net::TcpListener::from_std(listener) {
-            Ok(listener) => listener,
+        let accepts = match listener.try_clone().and_then(tokio::net::TcpListener::from_std) {
+            Ok(accepts) => accepts,
             Err(error) => {
                 tracing::error!(%address, %error, "nobody listens there");
                 return None;
             }
         };
         let (stop, stopped) = watch::channel(false);
-        self.runtime.spawn(listener::accept(listener, Arc::clone(&service), stopped));
-        Some(Running { service, stop })
+        self.runtime.spawn(listener::accept(accepts, Arc::clone(&service), stopped));
+        Some(Running { service, stop, listener })
     }
 
     /// Sees to it that sessions that were not there before are written now and then.
@@ -320,21 +340,22 @@ impl Proxies {
     /// few seconds.
     pub async fn stop(&self) {
         let stopped = std::mem::take(&mut *self.lock());
-        for Running { service, stop } in stopped.values() {
-            let _ = stop.send(true);
+        for one in stopped.values() {
+            one.close();
+            let service = &one.service;
             service.rebalancing.stop();
             service.registry.close(Order::Shutdown);
         }
         let all = async {
-            for Running { service, .. } in stopped.values() {
-                service.registry.empty().await;
+            for one in stopped.values() {
+                one.service.registry.empty().await;
             }
         };
         if timeout(FAREWELL, all).await.is_err() {
             tracing::warn!("some connections did not end in time");
         }
-        for Running { service, .. } in stopped.into_values() {
-            if let Some(sessions) = service.settings().sessions {
+        for one in stopped.into_values() {
+            if let Some(sessions) = one.service.settings().sessions {
                 sessions::save(sessions).await;
             }
         }

@@ -50,7 +50,7 @@ pub struct Rebalancing(Mutex<Option<Running>>);
 struct Running {
     progress: Progress,
     /// Dropped to end it.
-    _stop: Option<watch::Sender<()>>,
+    stop: Option<watch::Sender<()>>,
 }
 
 impl Rebalancing {
@@ -64,7 +64,7 @@ impl Rebalancing {
     pub fn stop(&self) {
         if let Some(running) = self.lock().as_mut() {
             running.progress.end.get_or_insert(Ended::Stopped);
-            running._stop = None;
+            drop(running.stop.take());
         }
     }
 
@@ -73,7 +73,7 @@ impl Rebalancing {
         let (stop, stopped) = watch::channel(());
         let progress = Progress { before, moved: 0, end: None };
         // The one before, whose sender is dropped, ends.
-        *self.lock() = Some(Running { progress, _stop: Some(stop) });
+        *self.lock() = Some(Running { progress, stop: Some(stop) });
         stopped
     }
 
@@ -98,7 +98,6 @@ pub fn look(service: &Service, rules: &Rules, drained: &[u32]) -> Assessment {
 }
 
 /// Moves connections of `service` until there is no reason to. The one before ends.
-#[must_use]
 pub fn begin(
     service: &Arc<Service>,
     rules: Rules,
@@ -142,6 +141,10 @@ async fn run(
             }
             // It may have gone by itself.
             if let Some(connection) = service.registry.get(one.connection) {
+                if let Some(sessions) = service.settings().sessions {
+                    // It would return to where it is.
+                    sessions.forget(&connection.client_id);
+                }
                 connection.end(Order::Rebalanced);
                 service.rebalancing.note(|progress| progress.moved += 1);
             }

@@ -109,8 +109,18 @@ impl Sessions {
         (table.len(), table.entries().filter(wanted).take(most).map(remembered).collect())
     }
 
+    /// Forgets that of `client_id`; whether there was one.
+    pub fn forget(&self, client_id: &str) -> bool {
+        self.changed.store(true, Relaxed);
+        self.lock().forget(client_id)
+    }
+
     /// Forgets those of `client_id` and `backend`; how many.
     pub fn clear(&self, client_id: Option<&str>, backend: Option<&str>) -> usize {
+        if let (Some(client_id), None) = (client_id, backend) {
+            // Without going through all of them.
+            return self.forget(client_id).into();
+        }
         self.changed.store(true, Relaxed);
         self.lock().clear(|listed| is_wanted(&listed, client_id, backend))
     }

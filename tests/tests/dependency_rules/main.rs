@@ -15,7 +15,7 @@ use sources::{Crate, Names, is_below};
 const STANDARD: [&str; 3] = ["core", "alloc", "std"];
 
 /// The parts of the controller that decide, and do nothing else.
-const PURE: [&str; 20] = [
+const PURE: [&str; 25] = [
     "config",
     "control::datapath",
     "control::desired",
@@ -29,11 +29,16 @@ const PURE: [&str; 20] = [
     "health::state",
     "mqtt",
     "pcapng",
+    "proxy::boundary",
     "proxy::choose",
+    "proxy::end",
     "proxy::pacing",
     "proxy::proxy_protocol",
+    "proxy::policy",
     "proxy::rebalance",
+    "proxy::spec",
     "proxy::sticky",
+    "proxy::takeover",
     "proxy::tls::hello",
     "ring",
 ];

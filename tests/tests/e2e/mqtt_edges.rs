@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -220,20 +220,20 @@ fn haproxy_in_front_tells_who_the_client_is_and_haproxy_behind_hears_it() {
     let vip = stage.topology.vip(Family::V4);
     let topology = &stage.topology;
     // Behind: it closes what has no header, and denies clients that are not those in front.
-    let behind = "listen behind\n bind :1885 accept-proxy\n tcp-request connection reject if !{ src \
+    let behind = "listen behind\n bind :1885 accept-proxy\n tcp-request session reject if !{ src \
                   127.0.0.0/8 }\n server mosquitto 127.0.0.1:1883";
-    let _behind = haproxy(topology, "behind", topology.broker(0), behind);
+    let behind = haproxy(topology, "behind", topology.broker(0), behind);
+    let listens = |namespace: &Namespace, port: u16| {
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        namespace.run(|| TcpStream::connect(address).is_ok()).unwrap()
+    };
+    behind.wait_ready(LIMIT, || listens(topology.broker(0), 1885)).unwrap();
     let front = format!("listen front\n bind 127.0.0.1:1884\n server mqlb {vip} send-proxy-v2");
     let front = haproxy(topology, "front", topology.clients(), &front);
-    stage.balancer.wait_active(LIMIT).unwrap();
-    let port = SocketAddr::from(([127, 0, 0, 1], 1884));
-    let mut client = topology
-        .clients()
-        .run(|| {
-            front.wait_ready(LIMIT, || std::net::TcpStream::connect(port).is_ok()).unwrap();
-            std::net::TcpStream::connect(port).unwrap()
-        })
-        .unwrap();
+    front.wait_ready(LIMIT, || listens(topology.clients(), 1884)).unwrap();
+    let address = SocketAddr::from(([127, 0, 0, 1], 1884));
+    let client = topology.clients().run(|| TcpStream::connect(address)).unwrap();
+    let mut client = client.unwrap();
     client.set_read_timeout(Some(LIMIT)).unwrap();
     client.write_all(&connect("proxied")).unwrap();
     let mut connack = [0; 4];

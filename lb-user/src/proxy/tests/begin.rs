@@ -191,14 +191,11 @@ async fn a_proxy_in_front_says_who_the_client_is_and_the_broker_hears_it() {
         // The client's address is the told one, the service's is where the proxy connected to.
         let mut told = told.to_vec();
         let vip = rig.spec.address;
-        match send {
-            SendProxyProtocol::V1 => {
-                told = format!("PROXY TCP4 203.0.113.9 {} 4000 1883\r\n", vip.ip()).into_bytes();
-            }
-            _ => {
-                let std::net::IpAddr::V4(ip) = vip.ip() else { unreachable!() };
-                told[20..24].copy_from_slice(&ip.octets());
-            }
+        if send == SendProxyProtocol::V1 {
+            told = format!("PROXY TCP4 203.0.113.9 {} 4000 1883\r\n", vip.ip()).into_bytes();
+        } else {
+            let std::net::IpAddr::V4(ip) = vip.ip() else { unreachable!() };
+            told[20..24].copy_from_slice(&ip.octets());
         }
         broker.expect(&told).await;
         broker.expect(&connect(Version::V311, "a")).await;

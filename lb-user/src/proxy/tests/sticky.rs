@@ -1,12 +1,17 @@
 //! Clients that return to the broker that has their session.
 
+use std::num::NonZeroU32;
+
 use super::rig::{Peer, Rig, settings, until};
 use crate::{
     config::{
         defaults::STICKY,
         model::{MqttSettings, StickySettings, WhenAway},
     },
-    proxy::sticky::Ends,
+    proxy::{
+        rebalance::{self, Rules},
+        sticky::Ends,
+    },
 };
 
 /// A CONNECT of MQTT 3.1.1 without Clean Session.
@@ -38,6 +43,33 @@ async fn visit(rig: &Rig, client_id: &str) -> usize {
     drop((client, broker));
     until("ended", || rig.connections() == 0).await;
     index
+}
+
+#[tokio::test]
+async fn a_client_that_is_moved_has_no_broker_to_return_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let rig = rig(&dir, STICKY).await;
+    let mut client = rig.dial().await;
+    client.send(&connect("a")).await;
+    let mut broker = rig.broker(0).await;
+    broker.send(&[0x20, 2, 0, 0]).await;
+    client.expect(&[0x20, 2, 0, 0]).await;
+    let sessions = rig.proxies.sessions(rig.spec.address).unwrap();
+    assert_eq!(sessions.list(Some("a"), None, 10).1[0].backend, "b1");
+    let mut snapshot = rig.snapshot();
+    snapshot.backends[0].accepts = false;
+    rig.apply(snapshot);
+    let rules = Rules {
+        moves_per_second: NonZeroU32::MIN,
+        tolerance_percent: 0,
+        sessions: rebalance::Sessions::Last,
+    };
+    let before = rig.proxies.rebalance(rig.spec.address, rules, vec![1], true).unwrap();
+    assert_eq!(before.moves, 1);
+    assert_eq!(client.rest().await, b"");
+    drop((client, broker));
+    until("ended", || rig.connections() == 0).await;
+    assert!(sessions.list(Some("a"), None, 10).1.is_empty());
 }
 
 #[tokio::test]

@@ -216,7 +216,7 @@ async fn who_speaks_no_tls_or_has_no_valid_certificate_is_refused_and_counted() 
     let authority = Authority::new();
     let tls = Some(asking_for_certificates(&authority));
     let connect_within = Duration::from_millis(300);
-    let rig = Rig::new(1, MqttSettings { tls, connect_within, ..settings() }).await;
+    let rig = Rig::new(1, MqttSettings { connect_within, tls, ..settings() }).await;
     let mut plain = rig.connect(Version::V5, "plain").await;
     let alert = plain.rest().await;
     assert_eq!(alert.first(), Some(&21), "an alert of TLS: {alert:?}");
@@ -276,7 +276,7 @@ async fn brokers_are_reached_by_tls_with_the_proxy_header_in_front_of_it() {
     let ca_file = Some(authority.path("ca.pem"));
     let broker_tls = Some(BrokerTls { ca_file, ..BrokerTls::default() });
     let send_proxy_protocol = SendProxyProtocol::V1;
-    let rig = Rig::new(2, MqttSettings { broker_tls, send_proxy_protocol, ..settings() }).await;
+    let rig = Rig::new(2, MqttSettings { send_proxy_protocol, broker_tls, ..settings() }).await;
     let trusted = tls::Server::load(&server_settings(vec![issue(&authority)])).unwrap();
     let other = Authority::new();
     let stranger = tls::Server::load(&server_settings(vec![issue(&other)])).unwrap();
