@@ -6,7 +6,7 @@
 //! rounded up.
 
 use lb_common::{
-    hash::{Seed, siphash13},
+    hash::{Seed, siphash13_of},
     ring::{Ring, SLOTS, slot_of},
 };
 
@@ -67,7 +67,7 @@ impl HashRing {
         let obstacle = |one: &Candidate| obstacle(one, tried, bound, total);
         // Every slot is walked past only when nobody may take the client; that is known beforehand.
         backends.iter().find(|one| obstacle(one).is_none())?;
-        let start = slot_of(hash(self.seed, key)) as usize;
+        let start = slot_of(siphash13_of(self.seed, key)) as usize;
         let owner = self.ring[start].current();
         let known = |id: u32| backends.iter().find(|one| one.id == id);
         let owners = (0..SLOTS).map(|step| self.ring[(start + step) % SLOTS].current());
@@ -103,20 +103,4 @@ fn obstacle(
     }
     let limit = bound?.limit(total, one.weight);
     (one.connections >= limit).then_some(Passed::Full { owner, limit })
-}
-
-/// A keyed hash of all of `key`: SipHash-1-3 in a cascade over blocks of 32 bytes, each with what came
-/// before it. The length comes first, so that no key begins like another.
-fn hash(seed: Seed, key: &[u8]) -> u64 {
-    let start = siphash13(seed, [key.len() as u64]);
-    key.chunks(32).fold(start, |hash, block| {
-        let mut bytes = [0; 32];
-        bytes[..block.len()].copy_from_slice(block);
-        let word = |i: usize| {
-            let mut word = [0; 8];
-            word.copy_from_slice(&bytes[8 * i..8 * i + 8]);
-            u64::from_le_bytes(word)
-        };
-        siphash13(seed, [hash, word(0), word(1), word(2), word(3)])
-    })
 }

@@ -46,7 +46,7 @@ struct Chance(u64);
 impl Chance {
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        lb_common::hash::siphash13(SEED, [self.0])
+        lb_common::hash::siphash13::<1, 0>(SEED, [self.0], 0)
     }
 
     fn two(&mut self) -> [u64; 2] {
