@@ -184,7 +184,7 @@ fn tls_ends_at_the_balancer_and_a_renewed_certificate_disturbs_nobody() {
     let services = stage.balancer.json("service list").unwrap();
     let ends = services[0]["proxy"]["certificates"][file.to_str().unwrap()].as_i64().unwrap();
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    let days = (ends - now.as_secs() as i64) / 86_400;
+    let days = (ends - now.as_secs().cast_signed()) / 86_400;
     assert!((29..=30).contains(&days), "{days}");
     fs::remove_dir_all(&directory).unwrap();
 }
@@ -195,7 +195,7 @@ fn tempfile_dir() -> PathBuf {
     directory
 }
 
-/// HAProxy with this configuration behind `mode tcp` and timeouts.
+/// `HAProxy` with this configuration behind `mode tcp` and timeouts.
 fn haproxy(topology: &Topology, name: &str, namespace: &Namespace, rest: &str) -> Process {
     let directory = topology.scratch().path();
     let file = directory.join(format!("{name}.cfg"));

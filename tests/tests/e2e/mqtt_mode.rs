@@ -173,8 +173,8 @@ fn at_its_end_the_balancer_closes_connections_in_order() {
     }
     let report = fleet.stop(Duration::ZERO).unwrap();
     assert!(report.disconnects.iter().all(|one| one.reason == Reason::Closed), "{report:?}");
-    let state = balancer::config(&stage.topology)["state_dir"].as_str().unwrap().to_owned();
-    let log = fs::read_to_string(state + ".connections").unwrap();
+    let directory = balancer::config(&stage.topology)["state_dir"].as_str().unwrap().to_owned();
+    let log = fs::read_to_string(directory + ".connections").unwrap();
     let ends = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["end"].clone());
     assert_eq!(ends.filter(|end| end == "shutdown").count(), 50);
 }
