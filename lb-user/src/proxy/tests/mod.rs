@@ -4,6 +4,7 @@ mod begin;
 mod bounds;
 mod end;
 mod pass;
+mod passthrough;
 mod rebalance;
 mod rig;
 mod sticky;
