@@ -2,6 +2,7 @@
 
 mod begin;
 mod bounds;
+mod documented;
 mod end;
 mod pass;
 mod passthrough;
