@@ -3,8 +3,10 @@
 //!
 //! A client's way: `listener` accepts it, `session` reads its CONNECT, `choose` picks a backend,
 //! `offer` asks the broker there, and the next one if it cannot serve, and `relay` copies bytes until
-//! the end. The controller owns what there is to choose from, and hands it over as a whole
-//! ([`spec`]); [`Proxies`] is how it does that, and how it sees what became of it.
+//! the end. Where TLS is passed through, `passthrough` reads its `ClientHello` in place of the CONNECT,
+//! and `routing` says which backends its name leads to. The controller owns what there is to choose
+//! from, and hands it over as a whole ([`spec`]); [`Proxies`] is how it does that, and how it sees what
+//! became of it.
 
 mod backend;
 mod boundary;
