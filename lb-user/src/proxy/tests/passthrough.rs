@@ -210,7 +210,7 @@ async fn a_broker_that_closes_before_it_says_a_word_is_passed_over() {
     let rig = passing(3, routes).await;
     let keys = keys(&authority, "broker", "a.example");
     let close = async { drop(rig.broker(0).await) };
-    let (_, (mut client, mut broker)) =
+    let ((), (mut client, mut broker)) =
         tokio::join!(close, shaken(&rig, &authority, &keys, ("a.example", 2)));
     broker.write_all(b"here").await.unwrap();
     expect(&mut client, b"here").await;
@@ -224,7 +224,7 @@ async fn when_no_broker_of_a_route_answers_the_client_hears_an_alert() {
     let authority = Authority::new();
     let rig = passing(2, vec![route(&["a.example"], &["b1"]), route(&[], &["b2"])]).await;
     let close = async { drop(rig.broker(0).await) };
-    let (_, shaken) = tokio::join!(close, shake(&rig, authority.client().config(), "a.example"));
+    let ((), shaken) = tokio::join!(close, shake(&rig, authority.client().config(), "a.example"));
     let error = shaken.unwrap_err();
     let error = error.get_ref().unwrap().downcast_ref::<Error>().unwrap();
     assert_eq!(*error, Error::AlertReceived(AlertDescription::InternalError));
