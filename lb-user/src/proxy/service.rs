@@ -133,6 +133,12 @@ impl Service {
         lock(&self.choosing).backends.iter().any(|known| known.id == backend)
     }
 
+    /// Whether it has a backend of this name, whatever its health.
+    #[must_use]
+    pub fn has_named(&self, name: &str) -> bool {
+        lock(&self.choosing).backends.iter().any(|known| known.name == *name)
+    }
+
     /// Its backends.
     #[must_use]
     pub fn backends(&self) -> Vec<Arc<Backend>> {

@@ -272,8 +272,9 @@ fn begin(
         place.open();
         service.opened(settings, &entry.connection);
         if let Some(sessions) = &settings.sessions {
-            let one = &entry.connection;
-            sessions.opened(connect, connack, &one.client_id, one.backend.name.as_str());
+            let (one, exists) = (&entry.connection, |name: &str| service.has_named(name));
+            let backend = one.backend.name.as_str();
+            sessions.opened(connect, connack, &one.client_id, backend, exists);
         }
     }
     let behind = connect.behind().to_vec();

@@ -93,17 +93,28 @@ impl Sessions {
         self.lock().home(connect.client_id(), now()).map(str::to_owned)
     }
 
-    /// A broker has accepted a client.
-    pub fn opened(&self, connect: &Connect, connack: &Connack, client_id: &str, backend: &str) {
+    /// A broker has accepted a client. `exists` is whether the service has a backend of that name.
+    pub fn opened(
+        &self,
+        connect: &Connect,
+        connack: &Connack,
+        client_id: &str,
+        backend: &str,
+        exists: impl Fn(&str) -> bool,
+    ) {
         let granted = connack.properties.session_expiry_s;
         let lifetime = Lifetime::from_interval(granted.unwrap_or(connect.session_expiry_s()));
+        let mut table = self.lock();
         let away = match self.settings.when_away {
             // The session that it had elsewhere is not what it wants.
             _ if connect.clean_start() => WhenAway::Stay,
+            // Nobody comes back to what was removed.
+            _ if table.home(client_id, now()).is_some_and(|home| !exists(home)) => WhenAway::Stay,
             model::WhenAway::ComeBack => WhenAway::ComeBack,
             model::WhenAway::Stay => WhenAway::Stay,
         };
-        self.lock().opened(client_id, backend, lifetime, away);
+        table.opened(client_id, backend, lifetime, away);
+        drop(table);
         self.changed.store(true, Relaxed);
     }
 

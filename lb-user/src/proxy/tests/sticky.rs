@@ -107,6 +107,20 @@ async fn while_its_broker_is_away_a_client_goes_elsewhere_and_comes_back_or_stay
 }
 
 #[tokio::test]
+async fn a_client_whose_broker_was_removed_stays_where_it_was_led() {
+    let dir = tempfile::tempdir().unwrap();
+    let rig = rig(&dir, STICKY).await;
+    assert_eq!(visit(&rig, "a").await, 0);
+    let mut removed = rig.snapshot();
+    removed.backends.remove(0);
+    rig.apply(removed);
+    let home = visit(&rig, "a").await;
+    for _ in 0..3 {
+        assert_eq!(visit(&rig, "a").await, home);
+    }
+}
+
+#[tokio::test]
 async fn a_service_that_moves_to_another_port_remembers_what_it_knew() {
     let dir = tempfile::tempdir().unwrap();
     let mut rig = rig(&dir, STICKY).await;
