@@ -15,7 +15,7 @@ use tokio::{sync::Notify, time::Instant};
 use super::{backend::Backend, choose::Why, end::Order};
 use crate::mqtt::Version;
 
-/// A connection that a broker has accepted.
+/// A connection that a broker has answered.
 #[derive(Debug)]
 pub struct Connection {
     /// Its number, unlike that of any other connection of its service.
@@ -32,6 +32,8 @@ pub struct Connection {
     pub username: Option<Box<str>>,
     /// The version that it speaks.
     pub version: Version,
+    /// Whether its broker said so by a CONNACK; what comes behind an AUTH is not seen.
+    pub accepted: bool,
     /// Why its backend was chosen.
     pub why: Why,
     /// How long it may be idle.
@@ -65,6 +67,8 @@ pub struct Beginning {
     pub username: Option<Box<str>>,
     /// See [`Connection`].
     pub version: Version,
+    /// See [`Connection`].
+    pub accepted: bool,
     /// See [`Connection`].
     pub why: Why,
     /// See [`Connection`].
@@ -157,6 +161,7 @@ impl Registry {
             client_id,
             username,
             version,
+            accepted,
             why,
             idle_timeout,
             session,
@@ -172,6 +177,7 @@ impl Registry {
             client_id,
             username,
             version,
+            accepted,
             why,
             idle_timeout,
             session,

@@ -61,7 +61,9 @@ where
             broker,
             to_broker: Half::new(for_broker),
             to_client: Half::new(for_client),
-            boundary: (connection.version == Version::V5).then(Boundary::default),
+            // Before a CONNACK that accepts there must be none (section 3.14 of MQTT 5.0).
+            boundary: (connection.version == Version::V5 && connection.accepted)
+                .then(Boundary::default),
             heard: Instant::now(),
             first_end: None,
             connection,

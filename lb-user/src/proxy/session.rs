@@ -238,10 +238,12 @@ fn begin(
     accepted: Accepted,
 ) {
     let Accepted { broker, answer, mut place, why } = accepted;
-    let properties = match &answer.packet {
-        AnswerPacket::Connack(connack) => Some(&connack.properties),
+    let connack = match &answer.packet {
+        AnswerPacket::Connack(connack) => Some(connack),
         AnswerPacket::Auth => None,
     };
+    let properties = connack.map(|connack| &connack.properties);
+    let accepted = connack.filter(|connack| connack.accepted());
     let assigned = properties.and_then(|properties| properties.assigned_client_id.as_deref());
     let session_expiry_s = properties.and_then(|properties| properties.session_expiry_s);
     let keep_alive = properties.and_then(|properties| properties.server_keep_alive_s);
@@ -255,6 +257,7 @@ fn begin(
         client_id: assigned.unwrap_or(connect.client_id()).into(),
         username: connect.username().map(Into::into),
         version: connect.version(),
+        accepted: accepted.is_some(),
         why,
         idle_timeout: idle_timeout(
             keep_alive.unwrap_or(connect.keep_alive_s()),
@@ -266,10 +269,11 @@ fn begin(
         // Removed between the choice and the entry: nobody else tells this connection.
         entry.connection.end(super::end::Order::BackendRemoved);
     }
-    if let AnswerPacket::Connack(connack) = &answer.packet
-        && connack.accepted()
-    {
+    if accepted.is_some() || connack.is_none() {
+        // Also where its broker asks first who it is: what comes of that is not seen.
         place.open();
+    }
+    if let Some(connack) = accepted {
         service.opened(settings, &entry.connection);
         if let Some(sessions) = &settings.sessions {
             let (one, exists) = (&entry.connection, |name: &str| service.has_named(name));
