@@ -107,6 +107,11 @@ pub async fn offer(asking: &Asking<'_>, vip: SocketAddr) -> Result<Accepted, Fai
             failed.get_or_insert(Failed::from(refusal));
             continue;
         }
+        if !service.accepts(backend.id) {
+            // Meanwhile, while the client waited for its turn.
+            failed.get_or_insert(Failed { refused: Refused::NoBackend, answer: None });
+            continue;
+        }
         match ask(&place, settings, &preamble, connect).await {
             Ok((broker, answer)) => {
                 backend.note_answer(&answer.packet);

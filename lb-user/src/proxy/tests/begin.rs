@@ -249,3 +249,18 @@ async fn clients_are_let_in_at_the_pace_of_the_service_and_no_later_than_they_ma
         assert_eq!(client.rest().await, [0x20, 3, 0, 0x89, 0]);
     }
 }
+
+#[tokio::test]
+async fn a_client_that_waited_is_not_led_to_a_backend_that_takes_nobody_any_more() {
+    let pacing =
+        Pacing { service: None, source: None, backend: Some(4), max_wait: Duration::from_secs(5) };
+    let rig = Rig::new(1, MqttSettings { pacing, ..settings() }).await;
+    let _first = rig.accepted(0, Version::V5, "a").await;
+    let mut second = rig.connect(Version::V5, "b").await;
+    until("waiting", || rig.proxies.counters()[&1].attempted == 2).await;
+    let mut drained = rig.snapshot();
+    drained.backends[0].accepts = false;
+    rig.apply(drained);
+    assert_eq!(second.rest().await, [0x20, 3, 0, 0x88, 0]);
+    assert_eq!(rig.refusals("no_backend"), 1);
+}
