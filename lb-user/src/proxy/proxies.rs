@@ -11,7 +11,8 @@ use std::{
 
 use lb_common::counters::BackendCounters;
 use socket2::SockRef;
-use tokio::{runtime::Handle, sync::watch, time::timeout};
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio::{runtime::Handle, sync::watch};
 
 use super::{
     end::Order,
@@ -361,9 +362,16 @@ impl Proxies {
         if timeout(FAREWELL, all).await.is_err() {
             tracing::warn!("some connections did not end in time");
         }
+        let latest = Instant::now() + FAREWELL;
         for one in stopped.into_values() {
-            if let Some(sessions) = one.service.settings().sessions {
+            let Settings { log, sessions, .. } = one.service.settings();
+            if let Some(sessions) = sessions {
                 sessions::save(sessions).await;
+            }
+            if let Some(log) = log
+                && timeout_at(latest, log.written()).await.is_err()
+            {
+                tracing::warn!("the log of connections lacks its last lines");
             }
         }
     }
