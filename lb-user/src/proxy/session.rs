@@ -303,7 +303,7 @@ fn idle_timeout(keep_alive_s: u16, without: Duration) -> Duration {
 fn ended(service: &Service, entry: &Entry, end: &End) {
     let one = &entry.connection;
     service.closed(one);
-    tracing::debug!(client = %one.client, client_id = %one.client_id, %end, "connection ended");
+    tracing::debug!(client = %one.client, client_id = &*one.client_id, %end, "connection ended");
     let Settings { spec, log: Some(log), .. } = service.settings() else { return };
     let (bytes_to_backend, bytes_to_client) = one.bytes();
     let error = match end {

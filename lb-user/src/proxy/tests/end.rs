@@ -171,6 +171,22 @@ async fn a_removed_service_closes_and_a_changed_one_goes_on() {
 }
 
 #[tokio::test]
+async fn a_client_that_tears_down_what_its_broker_has_closed_did_not_fail() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("connections.log");
+    let connection_log = Some(path.clone());
+    let rig = Rig::new(1, MqttSettings { connection_log, ..settings() }).await;
+    let (mut client, broker) = rig.accepted(0, Version::V311, "a").await;
+    drop(broker);
+    assert_eq!(client.rest().await, b"");
+    client.0.set_zero_linger().unwrap();
+    drop(client);
+    let text = || std::fs::read_to_string(&path).unwrap();
+    until("logged", || text().contains('\n')).await;
+    assert!(text().contains(r#""end":"broker_closed""#), "{}", text());
+}
+
+#[tokio::test]
 async fn the_log_says_who_went_where_and_why_it_ended() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("connections.log");
