@@ -87,7 +87,7 @@ pub struct Refusing<'a> {
 pub fn ended(service: &Service, entry: &Entry, end: &End) {
     let one = &entry.connection;
     service.closed(one);
-    tracing::debug!(client = %one.client, client_id = %one.client_id, %end, "connection ended");
+    tracing::debug!(client = %one.client, client_id = &*one.client_id, %end, "connection ended");
     let Settings { spec, log: Some(log), .. } = service.settings() else { return };
     let (bytes_to_backend, bytes_to_client) = one.bytes();
     let error = match end {

@@ -53,7 +53,10 @@ pub async fn read(
     loop {
         match decode(&bytes).map_err(|_| Refused::ProxyHeader)? {
             Decoded::Complete { header, .. } => {
-                return Ok(header.addresses.map(|addresses| addresses.source()));
+                let source = header.addresses.map(|addresses| addresses.source());
+                // A proxy with sockets for both families tells IPv4 in IPv6: lists and paces mean
+                // the client.
+                return Ok(source.map(|end| SocketAddr::new(end.ip().to_canonical(), end.port())));
             }
             Decoded::Incomplete { missing } => {
                 // It says more than the longest header only where the decoder has refused it.

@@ -3,17 +3,20 @@
 use std::{
     fs::File,
     io::{self, BufWriter, Write as _},
+    iter,
     net::SocketAddr,
     path::Path,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+        mpsc::{Receiver, SyncSender, sync_channel},
     },
     thread,
+    time::Duration,
 };
 
 use serde::Serialize;
+use tokio::time::sleep;
 
 use crate::privileges;
 
@@ -21,11 +24,27 @@ use crate::privileges;
 /// not wait for a log.
 const MOST_WAITING: usize = 8192;
 
+/// Their bytes: what a client calls itself may be long.
+const MOST_WAITING_BYTES: usize = 16 << 20;
+
+/// Lines that are written together.
+const BATCH: usize = 256;
+
+/// From one look at what still waits to the next.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
+
 /// The way to an open log; closed when the last one is dropped.
 #[derive(Clone, Debug)]
 pub struct ConnectionLog {
     lines: SyncSender<Vec<u8>>,
-    lost: Arc<AtomicU64>,
+    counts: Arc<Counts>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    /// Bytes of lines that wait for the disk.
+    waiting: AtomicUsize,
+    lost: AtomicU64,
 }
 
 /// A connection that ended, or was refused.
@@ -89,32 +108,42 @@ impl ConnectionLog {
     pub fn open(path: &Path) -> io::Result<Self> {
         let file = File::options().create(true).append(true).open(path)?;
         let (lines, waiting) = sync_channel(MOST_WAITING);
+        let counts = Arc::<Counts>::default();
+        let log = Self { lines, counts: Arc::clone(&counts) };
         // The disk may stand still, and must hold up nothing but this thread.
         thread::Builder::new()
             .name("connection-log".into())
-            .spawn(move || write(file, &waiting))?;
-        Ok(Self { lines, lost: Arc::default() })
+            .spawn(move || write(file, &waiting, &counts))?;
+        Ok(log)
     }
 
     /// Puts down a line, if there is room.
     pub fn put(&self, line: &Line<'_>) {
         let Ok(mut text) = serde_json::to_vec(line) else { return };
         text.push(b'\n');
-        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) =
-            self.lines.try_send(text)
-        {
-            self.lost.fetch_add(1, Relaxed);
+        let bytes = text.len();
+        let waiting = self.counts.waiting.fetch_add(bytes, Relaxed) + bytes;
+        if waiting > MOST_WAITING_BYTES || self.lines.try_send(text).is_err() {
+            self.counts.waiting.fetch_sub(bytes, Relaxed);
+            self.counts.lost.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Ready when no line waits for the disk any more.
+    pub async fn written(&self) {
+        while self.counts.waiting.load(Relaxed) > 0 {
+            sleep(LOOK_EVERY).await;
         }
     }
 
     /// Lines that were lost.
     #[must_use]
     pub fn lost(&self) -> u64 {
-        self.lost.load(Relaxed)
+        self.counts.lost.load(Relaxed)
     }
 }
 
-fn write(file: File, waiting: &Receiver<Vec<u8>>) {
+fn write(file: File, waiting: &Receiver<Vec<u8>>, counts: &Counts) {
     // It may have been started before the others gave up theirs, and needs none.
     if let Err(error) = privileges::drop_from_this_thread() {
         tracing::error!(%error, "the log of connections keeps its privileges");
@@ -122,25 +151,82 @@ fn write(file: File, waiting: &Receiver<Vec<u8>>) {
     let mut file = BufWriter::new(file);
     let mut complained = false;
     while let Ok(first) = waiting.recv() {
-        let mut result = file.write_all(&first);
-        // All that is there, then at once to the disk: nobody waits for a full buffer.
-        while let Ok(line) = waiting.try_recv() {
+        // What is there, then at once to the disk: nobody waits for a full buffer.
+        let (mut lines, mut bytes, mut result) = (0, 0, Ok(()));
+        for line in iter::once(first).chain(waiting.try_iter()).take(BATCH) {
+            (lines, bytes) = (lines + 1, bytes + line.len());
             result = result.and_then(|()| file.write_all(&line));
         }
         match result.and_then(|()| file.flush()) {
             Ok(()) => complained = false,
-            Err(error) if !complained => {
-                tracing::error!(%error, "the log of connections cannot be written");
+            Err(error) => {
+                counts.lost.fetch_add(lines, Relaxed);
+                if !complained {
+                    tracing::error!(%error, "the log of connections cannot be written");
+                }
                 complained = true;
             }
-            Err(_) => {}
         }
+        counts.waiting.fetch_sub(bytes, Relaxed);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn refused(client_id: &str) -> Line<'_> {
+        let version = "MQTT 5.0".into();
+        Line {
+            time: 1.5,
+            service: "mqtt",
+            client: SocketAddr::from(([192, 0, 2, 1], 1883)),
+            duration_ms: 10,
+            end: "no_backend",
+            error: None,
+            server_name: None,
+            connect: Some(ConnectPart { client_id, username: None, version }),
+            led: None,
+        }
+    }
+
+    #[test]
+    fn lines_that_the_disk_does_not_take_are_lost_and_counted() {
+        let log = ConnectionLog::open(Path::new("/dev/full")).unwrap();
+        log.put(&refused("a"));
+        let deadline = std::time::Instant::now() + Duration::from_secs(10);
+        while log.lost() == 0 {
+            assert!(std::time::Instant::now() < deadline, "not counted");
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_missing_once_all_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("connections.log");
+        let log = ConnectionLog::open(&path).unwrap();
+        for _ in 0..5000 {
+            log.put(&refused("a"));
+        }
+        log.written().await;
+        let lines = std::fs::read_to_string(&path).unwrap().lines().count();
+        assert_eq!((lines, log.lost()), (5000, 0));
+    }
+
+    #[test]
+    fn long_lines_that_wait_for_the_disk_take_bounded_memory() {
+        let (lines, waiting) = sync_channel(MOST_WAITING);
+        let log = ConnectionLog { lines, counts: Arc::default() };
+        // Control characters take six bytes each in JSON.
+        let id = "\u{1}".repeat(60_000);
+        for _ in 0..100 {
+            log.put(&refused(&id));
+        }
+        let bytes: usize = waiting.try_iter().map(|line| line.len()).sum();
+        assert!(bytes <= MOST_WAITING_BYTES, "{bytes}");
+        assert!(log.lost() > 40, "{}", log.lost());
+    }
 
     #[test]
     fn lines_are_json_and_follow_what_was_there() {
@@ -182,14 +268,14 @@ mod tests {
                 bytes_to_client: 2,
             }),
         });
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        let deadline = std::time::Instant::now() + Duration::from_secs(10);
         let text = loop {
             let text = std::fs::read_to_string(&path).unwrap();
             if text.lines().count() == 3 {
                 break text;
             }
             assert!(std::time::Instant::now() < deadline, "{text}");
-            thread::sleep(std::time::Duration::from_millis(5));
+            thread::sleep(Duration::from_millis(5));
         };
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], "before");

@@ -158,6 +158,11 @@ pub async fn offer<G: Greeting>(
             failed.get_or_insert(Failed::from(refusal));
             continue;
         }
+        if !service.accepts(backend.id) {
+            // Meanwhile, while the client waited for its turn.
+            failed.get_or_insert(Failed { refused: Refused::NoBackend, answer: None });
+            continue;
+        }
         match ask(&place, settings, &preamble, greeting).await {
             Ok((broker, answer)) => {
                 greeting.note(backend, Some(&answer));

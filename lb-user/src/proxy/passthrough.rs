@@ -156,6 +156,7 @@ fn begin(asking: &Asking<'_>, stream: TcpStream, accepted: Accepted<Vec<u8>>) {
             username: None,
             server_name: identity.server_name.map(Into::into),
             version: None,
+            accepted: false,
             why,
             // The Keep Alive is not known.
             idle_timeout: settings.spec.idle_timeout,

@@ -11,7 +11,8 @@ use std::{
 
 use lb_common::counters::BackendCounters;
 use socket2::SockRef;
-use tokio::{runtime::Handle, sync::watch, time::timeout};
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio::{runtime::Handle, sync::watch};
 
 use super::{
     end::Order,
@@ -200,8 +201,13 @@ impl Proxies {
             let before = running.get(address).map(|one| one.service.settings().tls);
             let tls = TlsSides::load(settings, &before.unwrap_or_default(), reread)
                 .map_err(|source| PrepareError::Tls { service: name.clone(), source })?;
-            let known = running.get(address).and_then(|one| one.service.settings().sessions);
-            let sessions = sessions(spec, known.as_ref())?;
+            // It may have had another address until now.
+            let mut all = running.values().filter_map(|one| one.service.settings().sessions);
+            let known = all.find(|known| known.is_in(&spec.sessions_file));
+            let sessions = settings.sticky.map(|sticky| Sessions::after(known, sticky, spec));
+            let sessions = sessions
+                .transpose()
+                .map_err(|source| PrepareError::Sessions { service: name.clone(), source })?;
             let settings = Settings { spec: Arc::new(spec.clone()), log, sessions, tls };
             ready.services.push(Prepared { settings, listener });
         }
@@ -218,7 +224,11 @@ impl Proxies {
             let address = settings.spec.address;
             let running = match (before.remove(&address), listener) {
                 (Some(running), _) => {
-                    self.keep(&settings, running.service.settings().sessions.as_ref());
+                    let held = running.service.settings().sessions;
+                    if let Some(left) = sessions::left(held, settings.sessions.as_deref()) {
+                        self.runtime.spawn(sessions::save(left));
+                    }
+                    self.keep(&settings);
                     running.service.set(settings);
                     running.service.publish(snapshot);
                     Some(running)
@@ -248,7 +258,7 @@ impl Proxies {
     ) -> Option<Running> {
         let _runtime = self.runtime.enter();
         let address = settings.spec.address;
-        self.keep(&settings, None);
+        self.keep(&settings);
         let service = Arc::new(Service::new(settings));
         service.publish(snapshot);
         let accepts = match listener.try_clone().and_then(tokio::net::TcpListener::from_std) {
@@ -263,11 +273,9 @@ impl Proxies {
         Some(Running { service, stop, listener })
     }
 
-    /// Sees to it that sessions that were not there before are written now and then.
-    fn keep(&self, settings: &Settings, before: Option<&Arc<Sessions>>) {
-        if let Some(sessions) = &settings.sessions
-            && before.is_none_or(|before| !Arc::ptr_eq(before, sessions))
-        {
+    /// Sees to it that its sessions are written now and then.
+    fn keep(&self, settings: &Settings) {
+        if let Some(sessions) = &settings.sessions {
             self.runtime.spawn(sessions::keep(Arc::downgrade(sessions)));
         }
     }
@@ -354,9 +362,16 @@ impl Proxies {
         if timeout(FAREWELL, all).await.is_err() {
             tracing::warn!("some connections did not end in time");
         }
+        let latest = Instant::now() + FAREWELL;
         for one in stopped.into_values() {
-            if let Some(sessions) = one.service.settings().sessions {
+            let Settings { log, sessions, .. } = one.service.settings();
+            if let Some(sessions) = sessions {
                 sessions::save(sessions).await;
+            }
+            if let Some(log) = log
+                && timeout_at(latest, log.written()).await.is_err()
+            {
+                tracing::warn!("the log of connections lacks its last lines");
             }
         }
     }
@@ -374,23 +389,6 @@ impl Proxies {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<SocketAddr, Running>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// What `spec` asks for: that of before, if it is the same, or what the file holds.
-fn sessions(
-    spec: &ServiceSpec,
-    before: Option<&Arc<Sessions>>,
-) -> Result<Option<Arc<Sessions>>, PrepareError> {
-    let Some(settings) = spec.settings.sticky else { return Ok(None) };
-    if let Some(before) = before {
-        if before.is(settings, &spec.sessions_file) {
-            return Ok(Some(Arc::clone(before)));
-        }
-        before.save();
-    }
-    let failed = |source| PrepareError::Sessions { service: spec.name.clone(), source };
-    let loaded = Sessions::load(settings, spec.sessions_file.clone()).map_err(failed)?;
-    Ok(Some(Arc::new(loaded)))
 }
 
 impl Default for Proxies {

@@ -38,7 +38,7 @@ pub struct Connection {
     pub backend: u32,
     /// Whether the broker keeps a session for it, which moving it may leave behind.
     pub session: bool,
-    /// How long nothing but pings went over it.
+    /// How long its client has been silent; a ping is a word.
     pub idle: Duration,
 }
 

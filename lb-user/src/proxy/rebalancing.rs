@@ -77,10 +77,13 @@ impl Rebalancing {
         stopped
     }
 
-    /// Changes what is known of the one under way, unless it was stopped.
-    fn note(&self, change: impl FnOnce(&mut Progress)) {
-        if let Some(running) = self.lock().as_mut()
-            && running.progress.end.is_none()
+    /// Changes what is known of the one that has this receiver, unless it was stopped, or another one
+    /// has its place.
+    fn note(&self, mine: &watch::Receiver<()>, change: impl FnOnce(&mut Progress)) {
+        let mut running = self.lock();
+        // Its sender is dropped under this lock.
+        if mine.has_changed().is_ok()
+            && let Some(running) = running.as_mut()
         {
             change(&mut running.progress);
         }
@@ -105,12 +108,11 @@ pub fn begin(
 ) -> (Assessment, impl Future<Output = ()> + use<>) {
     let before = look(service, &rules, &drained);
     let plan = Rebalance::new(rules, &before);
-    let stopped = service.rebalancing.begin(before.clone());
+    let mut stopped = service.rebalancing.begin(before.clone());
     let service = Arc::clone(service);
     (before, async move {
-        // One that takes this one's place notes its own end.
-        if let Some(end) = run(&service, plan, &drained, stopped).await {
-            service.rebalancing.note(|progress| progress.end = Some(end));
+        if let Some(end) = run(&service, plan, &drained, &mut stopped).await {
+            service.rebalancing.note(&stopped, |progress| progress.end = Some(end));
         }
     })
 }
@@ -120,7 +122,7 @@ async fn run(
     service: &Service,
     mut plan: Rebalance,
     drained: &[u32],
-    mut stopped: watch::Receiver<()>,
+    stopped: &mut watch::Receiver<()>,
 ) -> Option<Ended> {
     let origin = Instant::now();
     loop {
@@ -136,8 +138,9 @@ async fn run(
         };
         for one in moves {
             tokio::select! {
-                () = sleep_until(origin + one.at) => {}
+                biased;
                 _ = stopped.changed() => return None,
+                () = sleep_until(origin + one.at) => {}
             }
             // It may have gone by itself.
             if let Some(connection) = service.registry.get(one.connection) {
@@ -146,12 +149,13 @@ async fn run(
                     sessions.forget(&connection.client_id);
                 }
                 connection.end(Order::Rebalanced);
-                service.rebalancing.note(|progress| progress.moved += 1);
+                service.rebalancing.note(stopped, |progress| progress.moved += 1);
             }
         }
         tokio::select! {
-            () = sleep_until(origin + next) => {}
+            biased;
             _ = stopped.changed() => return None,
+            () = sleep_until(origin + next) => {}
         }
     }
 }
@@ -179,4 +183,24 @@ fn standing(service: &Service, drained: &[u32]) -> (Vec<Backend>, Vec<Connection
         Backend { id, weight, connections: connections.saturating_sub(ending), takes }
     };
     (service.loads().into_iter().map(backend).collect(), connections)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_that_was_replaced_or_stopped_changes_nothing_that_is_known_of_another() {
+        let before = Assessment { backends: Vec::new(), connections: 9, moves: 3, seconds: 1 };
+        let rebalancing = Rebalancing::default();
+        let first = rebalancing.begin(before.clone());
+        let second = rebalancing.begin(before);
+        rebalancing.note(&first, |progress| progress.end = Some(Ended::Balanced));
+        rebalancing.note(&second, |progress| progress.moved += 1);
+        let known = || rebalancing.progress().map(|progress| (progress.moved, progress.end));
+        assert_eq!(known(), Some((1, None)));
+        rebalancing.stop();
+        rebalancing.note(&second, |progress| progress.moved += 1);
+        assert_eq!(known(), Some((1, Some(Ended::Stopped))));
+    }
 }

@@ -15,7 +15,7 @@ use tokio::{sync::Notify, time::Instant};
 use super::{backend::Backend, choose::Why, end::Order};
 use crate::mqtt::Version;
 
-/// A connection that a broker has accepted.
+/// A connection that a broker has answered.
 #[derive(Debug)]
 pub struct Connection {
     /// Its number, unlike that of any other connection of its service.
@@ -34,6 +34,8 @@ pub struct Connection {
     pub server_name: Option<Box<str>>,
     /// The version that it speaks; `None` where TLS is passed through, and nobody knows.
     pub version: Option<Version>,
+    /// Whether its broker said so by a CONNACK; what comes behind an AUTH is not seen.
+    pub accepted: bool,
     /// Why its backend was chosen.
     pub why: Why,
     /// How long it may be idle.
@@ -69,6 +71,8 @@ pub struct Beginning {
     pub server_name: Option<Box<str>>,
     /// See [`Connection`].
     pub version: Option<Version>,
+    /// See [`Connection`].
+    pub accepted: bool,
     /// See [`Connection`].
     pub why: Why,
     /// See [`Connection`].
@@ -162,6 +166,7 @@ impl Registry {
             username,
             server_name,
             version,
+            accepted,
             why,
             idle_timeout,
             session,
@@ -178,6 +183,7 @@ impl Registry {
             username,
             server_name,
             version,
+            accepted,
             why,
             idle_timeout,
             session,

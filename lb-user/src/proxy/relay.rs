@@ -61,7 +61,9 @@ where
             broker,
             to_broker: Half::new(for_broker),
             to_client: Half::new(for_client),
-            boundary: (connection.version == Some(Version::V5)).then(Boundary::default),
+            // Before a CONNACK that accepts there must be none (section 3.14 of MQTT 5.0).
+            boundary: (connection.version == Some(Version::V5) && connection.accepted)
+                .then(Boundary::default),
             heard: Instant::now(),
             first_end: None,
             connection,
@@ -128,8 +130,8 @@ where
             self.close_with(End::ClientClosed);
         }
         match polled {
-            Poll::Ready(Err(Broken::Source(error))) => Some(End::ClientFailed(error)),
-            Poll::Ready(Err(Broken::Target(error))) => Some(self.broken_broker(error)),
+            Poll::Ready(Err(Broken::Source(error))) => Some(self.broken(End::ClientFailed(error))),
+            Poll::Ready(Err(Broken::Target(error))) => Some(self.broken(End::BrokerFailed(error))),
             _ => None,
         }
     }
@@ -150,18 +152,16 @@ where
             self.close_with(End::BrokerClosed);
         }
         match polled {
-            Poll::Ready(Err(Broken::Source(error))) => Some(self.broken_broker(error)),
-            Poll::Ready(Err(Broken::Target(error))) => Some(match self.first_end.take() {
-                Some(end) => end,
-                None => End::ClientFailed(error),
-            }),
+            Poll::Ready(Err(Broken::Source(error))) => Some(self.broken(End::BrokerFailed(error))),
+            Poll::Ready(Err(Broken::Target(error))) => Some(self.broken(End::ClientFailed(error))),
             _ => None,
         }
     }
 
-    /// A broker that has read a DISCONNECT closes at once: what it resets then was over before.
-    fn broken_broker(&mut self, error: std::io::Error) -> End {
-        self.first_end.take().unwrap_or(End::BrokerFailed(error))
+    /// Whoever hears that the other one has closed may close at once: what is reset then was over
+    /// before.
+    fn broken(&mut self, end: End) -> End {
+        self.first_end.take().unwrap_or(end)
     }
 
     fn close_with(&mut self, end: End) {

@@ -129,6 +129,18 @@ impl Service {
         lock(&self.choosing).backends.iter().any(|known| known.id == backend)
     }
 
+    /// Whether it has a backend of this name, whatever its health.
+    #[must_use]
+    pub fn has_named(&self, name: &str) -> bool {
+        lock(&self.choosing).backends.iter().any(|known| known.name == *name)
+    }
+
+    /// Whether this backend takes new connections.
+    #[must_use]
+    pub fn accepts(&self, backend: u32) -> bool {
+        lock(&self.choosing).snapshot.backends.iter().any(|one| one.id == backend && one.accepts)
+    }
+
     /// Its backends.
     #[must_use]
     pub fn backends(&self) -> Vec<Arc<Backend>> {

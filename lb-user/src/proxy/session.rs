@@ -243,10 +243,12 @@ async fn ask_brokers(
 fn begin(asking: &Asking<'_>, stream: Stream, connect: &Connect, accepted: Accepted<Answer>) {
     let Asking { service, settings, client, ref identity, .. } = *asking;
     let Accepted { broker, answer, mut place, why } = accepted;
-    let properties = match &answer.packet {
-        AnswerPacket::Connack(connack) => Some(&connack.properties),
+    let connack = match &answer.packet {
+        AnswerPacket::Connack(connack) => Some(connack),
         AnswerPacket::Auth => None,
     };
+    let properties = connack.map(|connack| &connack.properties);
+    let accepted = connack.filter(|connack| connack.accepted());
     let assigned = properties.and_then(|properties| properties.assigned_client_id.as_deref());
     let session_expiry_s = properties.and_then(|properties| properties.session_expiry_s);
     let keep_alive = properties.and_then(|properties| properties.server_keep_alive_s);
@@ -263,6 +265,7 @@ fn begin(asking: &Asking<'_>, stream: Stream, connect: &Connect, accepted: Accep
             username: connect.username().map(Into::into),
             server_name: identity.server_name.map(Into::into),
             version: Some(connect.version()),
+            accepted: accepted.is_some(),
             why,
             idle_timeout: idle_timeout(
                 keep_alive.unwrap_or(connect.keep_alive_s()),
@@ -271,14 +274,16 @@ fn begin(asking: &Asking<'_>, stream: Stream, connect: &Connect, accepted: Accep
             session: session_expiry_s.unwrap_or(connect.session_expiry_s()) > 0,
         },
     );
-    if let AnswerPacket::Connack(connack) = &answer.packet
-        && connack.accepted()
-    {
+    if accepted.is_some() || connack.is_none() {
+        // Also where its broker asks first who it is: what comes of that is not seen.
         place.open();
+    }
+    if let Some(connack) = accepted {
         service.opened(settings, &entry.connection);
         if let Some(sessions) = &settings.sessions {
-            let one = &entry.connection;
-            sessions.opened(connect, connack, &one.client_id, one.backend.name.as_str());
+            let (one, exists) = (&entry.connection, |name: &str| service.has_named(name));
+            let backend = one.backend.name.as_str();
+            sessions.opened(connect, connack, &one.client_id, backend, exists);
         }
     }
     let behind = connect.behind().to_vec();

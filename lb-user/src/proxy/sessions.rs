@@ -1,7 +1,7 @@
 //! Which broker has the session of a client: the table of a service, and the file that outlives it.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -9,9 +9,12 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use super::sticky::{
-    Ends, Lifetime, Limits, Listed, Sticky, WhenAway,
-    file::{self, StickyFileError},
+use super::{
+    spec::ServiceSpec,
+    sticky::{
+        Ends, Lifetime, Limits, Listed, Sticky, WhenAway,
+        file::{self, StickyFileError},
+    },
 };
 use crate::{
     config::model::{self, StickySettings},
@@ -31,6 +34,10 @@ pub struct Sessions {
     settings: StickySettings,
     file: PathBuf,
     changed: AtomicBool,
+    /// Held while the file is written.
+    writing: Mutex<()>,
+    /// Whether somebody writes it now and then.
+    kept: AtomicBool,
 }
 
 /// A session that is remembered.
@@ -52,13 +59,29 @@ impl Sessions {
             id_bytes: (settings.entries as usize).saturating_mul(ID_BYTES),
         };
         let table = Mutex::new(file::load(&file, limits, now())?);
-        Ok(Self { table, settings, file, changed: AtomicBool::default() })
+        let (changed, kept) = (AtomicBool::default(), AtomicBool::default());
+        Ok(Self { table, settings, file, changed, writing: Mutex::default(), kept })
     }
 
-    /// Whether it is what these settings ask for.
+    /// What `settings` of the service `spec` ask for: the table `before` in the same file, if that is
+    /// by the same settings, or what the file holds. Blocks on the disk.
+    pub fn after(
+        before: Option<Arc<Self>>,
+        settings: StickySettings,
+        spec: &ServiceSpec,
+    ) -> Result<Arc<Self>, StickyFileError> {
+        match before {
+            Some(before) if before.settings == settings => return Ok(before),
+            Some(before) => before.save(),
+            None => {}
+        }
+        Self::load(settings, spec.sessions_file.clone()).map(Arc::new)
+    }
+
+    /// Whether it outlives the process in this file.
     #[must_use]
-    pub fn is(&self, settings: StickySettings, file: &PathBuf) -> bool {
-        self.settings == settings && self.file == *file
+    pub fn is_in(&self, file: &Path) -> bool {
+        self.file == file
     }
 
     /// The backend that has the session of a client, unless the client wants a new one.
@@ -70,17 +93,28 @@ impl Sessions {
         self.lock().home(connect.client_id(), now()).map(str::to_owned)
     }
 
-    /// A broker has accepted a client.
-    pub fn opened(&self, connect: &Connect, connack: &Connack, client_id: &str, backend: &str) {
+    /// A broker has accepted a client. `exists` is whether the service has a backend of that name.
+    pub fn opened(
+        &self,
+        connect: &Connect,
+        connack: &Connack,
+        client_id: &str,
+        backend: &str,
+        exists: impl Fn(&str) -> bool,
+    ) {
         let granted = connack.properties.session_expiry_s;
         let lifetime = Lifetime::from_interval(granted.unwrap_or(connect.session_expiry_s()));
+        let mut table = self.lock();
         let away = match self.settings.when_away {
             // The session that it had elsewhere is not what it wants.
             _ if connect.clean_start() => WhenAway::Stay,
+            // Nobody comes back to what was removed.
+            _ if table.home(client_id, now()).is_some_and(|home| !exists(home)) => WhenAway::Stay,
             model::WhenAway::ComeBack => WhenAway::ComeBack,
             model::WhenAway::Stay => WhenAway::Stay,
         };
-        self.lock().opened(client_id, backend, lifetime, away);
+        table.opened(client_id, backend, lifetime, away);
+        drop(table);
         self.changed.store(true, Relaxed);
     }
 
@@ -111,8 +145,9 @@ impl Sessions {
 
     /// Forgets that of `client_id`; whether there was one.
     pub fn forget(&self, client_id: &str) -> bool {
+        let known = self.lock().forget(client_id);
         self.changed.store(true, Relaxed);
-        self.lock().forget(client_id)
+        known
     }
 
     /// Forgets those of `client_id` and `backend`; how many.
@@ -121,12 +156,14 @@ impl Sessions {
             // Without going through all of them.
             return self.forget(client_id).into();
         }
+        let forgotten = self.lock().clear(|listed| is_wanted(&listed, client_id, backend));
         self.changed.store(true, Relaxed);
-        self.lock().clear(|listed| is_wanted(&listed, client_id, backend))
+        forgotten
     }
 
-    /// Writes the table, if it has changed. Blocks on the disk.
+    /// Writes the table, if it has changed. Blocks on the disk, and on whoever writes it meanwhile.
     pub fn save(&self) {
+        let _alone = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         if !self.changed.swap(false, Relaxed) {
             return;
         }
@@ -151,13 +188,22 @@ fn is_wanted(listed: &Listed<'_>, client_id: Option<&str>, backend: Option<&str>
         && backend.is_none_or(|wanted| wanted == listed.broker)
 }
 
-/// Writes the table now and then, for as long as somebody has it.
+/// Writes the table now and then, for as long as somebody has it, unless somebody does already.
 pub async fn keep(sessions: Weak<Sessions>) {
+    if sessions.upgrade().is_none_or(|sessions| sessions.kept.swap(true, Relaxed)) {
+        return;
+    }
     loop {
         tokio::time::sleep(SAVE_EVERY).await;
         let Some(sessions) = sessions.upgrade() else { return };
         save(sessions).await;
     }
+}
+
+/// The table `before`, unless `after` has its place in the file: nobody else writes it then.
+#[must_use]
+pub fn left(before: Option<Arc<Sessions>>, after: Option<&Sessions>) -> Option<Arc<Sessions>> {
+    before.filter(|before| after.is_none_or(|after| !after.is_in(&before.file)))
 }
 
 /// Writes the table where nobody waits for it but the caller.
@@ -171,4 +217,33 @@ pub async fn save(sessions: Arc<Sessions>) {
 fn now() -> u32 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u32::try_from(since.as_secs()).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::defaults::STICKY;
+
+    #[test]
+    fn who_writes_the_table_at_the_same_time_as_another_leaves_a_whole_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let sessions = Sessions::load(STICKY, dir.path().join("sessions")).unwrap();
+        for number in 0..2000 {
+            let id = format!("client-{number}");
+            sessions.lock().opened(&id, "b1", Lifetime::UNLIMITED, WhenAway::Stay);
+        }
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..25 {
+                        sessions.changed.store(true, Relaxed);
+                        sessions.save();
+                        let read = Sessions::load(STICKY, sessions.file.clone()).unwrap();
+                        assert_eq!(read.list(None, None, 1).0, 2000);
+                    }
+                });
+            }
+        });
+        assert!(!sessions.changed.load(Relaxed), "nothing failed");
+    }
 }

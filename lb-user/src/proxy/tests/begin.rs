@@ -212,6 +212,18 @@ async fn a_proxy_in_front_says_who_the_client_is_and_the_broker_hears_it() {
 }
 
 #[tokio::test]
+async fn a_client_whose_ipv4_address_is_told_in_ipv6_is_denied_as_in_ipv4() {
+    let proxy_protocol_from = vec!["127.0.0.1/32".parse().unwrap()];
+    let mut rig = Rig::new(1, MqttSettings { proxy_protocol_from, ..settings() }).await;
+    rig.spec.sources.own = vec![("203.0.113.0/24".parse().unwrap(), true)];
+    rig.apply(rig.snapshot());
+    let mut client = rig.dial().await;
+    client.send(b"PROXY TCP6 ::ffff:203.0.113.9 ::ffff:192.0.2.1 4000 1883\r\n").await;
+    client.gone().await;
+    assert_eq!(rig.refusals("denied"), 1);
+}
+
+#[tokio::test]
 async fn clients_are_let_in_at_the_pace_of_the_service_and_no_later_than_they_may_wait() {
     let pacing = Pacing {
         service: Some(10),
@@ -236,4 +248,19 @@ async fn clients_are_let_in_at_the_pace_of_the_service_and_no_later_than_they_ma
     for client in &mut clients[5..] {
         assert_eq!(client.rest().await, [0x20, 3, 0, 0x89, 0]);
     }
+}
+
+#[tokio::test]
+async fn a_client_that_waited_is_not_led_to_a_backend_that_takes_nobody_any_more() {
+    let pacing =
+        Pacing { service: None, source: None, backend: Some(4), max_wait: Duration::from_secs(5) };
+    let rig = Rig::new(1, MqttSettings { pacing, ..settings() }).await;
+    let _first = rig.accepted(0, Version::V5, "a").await;
+    let mut second = rig.connect(Version::V5, "b").await;
+    until("waiting", || rig.proxies.counters()[&1].attempted == 2).await;
+    let mut drained = rig.snapshot();
+    drained.backends[0].accepts = false;
+    rig.apply(drained);
+    assert_eq!(second.rest().await, [0x20, 3, 0, 0x88, 0]);
+    assert_eq!(rig.refusals("no_backend"), 1);
 }

@@ -71,6 +71,38 @@ async fn when_a_backend_is_removed_its_clients_are_told_and_others_stay() {
 }
 
 #[tokio::test]
+async fn a_client_that_was_not_accepted_gets_no_disconnect() {
+    // A server must not send one before a CONNACK that accepts (MQTT-3.14.0-1).
+    for said in [&[0xf0, 0][..], &[0x20, 3, 0, 0x87, 0], &[0x20, 2, 0, 1]] {
+        let rig = Rig::new(1, settings()).await;
+        let mut client = rig.connect(Version::V5, "a").await;
+        let mut broker = rig.broker(0).await;
+        broker.send(said).await;
+        client.expect(said).await;
+        let mut snapshot = rig.snapshot();
+        snapshot.backends.clear();
+        rig.apply(snapshot);
+        assert_eq!(client.rest().await, b"", "after {said:02x?}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_a_broker_asks_who_it_is_has_a_connection() {
+    let rig = Rig::new(1, settings()).await;
+    let mut client = rig.connect(Version::V5, "a").await;
+    let mut broker = rig.broker(0).await;
+    broker.send(&[0xf0, 0]).await;
+    client.expect(&[0xf0, 0]).await;
+    let counted = || {
+        let counters = rig.proxies.counters()[&1];
+        (counters.opened, counters.closed)
+    };
+    assert_eq!(counted(), (1, 0), "who drains its backend waits for it");
+    drop((client, broker));
+    until("closed", || counted() == (1, 1)).await;
+}
+
+#[tokio::test]
 async fn a_client_identifier_has_one_connection_and_the_newer_one_wins() {
     let rig = Rig::new(2, MqttSettings { takeover: true, ..settings() }).await;
     let (mut older, mut broker) = rig.accepted(0, Version::V5, "same").await;
@@ -136,6 +168,22 @@ async fn a_removed_service_closes_and_a_changed_one_goes_on() {
     rig.proxies.begin(ready, vec![]);
     assert_eq!(client.rest().await, b"");
     assert_eq!(broker.rest().await, b"");
+}
+
+#[tokio::test]
+async fn a_client_that_tears_down_what_its_broker_has_closed_did_not_fail() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("connections.log");
+    let connection_log = Some(path.clone());
+    let rig = Rig::new(1, MqttSettings { connection_log, ..settings() }).await;
+    let (mut client, broker) = rig.accepted(0, Version::V311, "a").await;
+    drop(broker);
+    assert_eq!(client.rest().await, b"");
+    client.0.set_zero_linger().unwrap();
+    drop(client);
+    let text = || std::fs::read_to_string(&path).unwrap();
+    until("logged", || text().contains('\n')).await;
+    assert!(text().contains(r#""end":"broker_closed""#), "{}", text());
 }
 
 #[tokio::test]

@@ -105,3 +105,30 @@ async fn while_its_broker_is_away_a_client_goes_elsewhere_and_comes_back_or_stay
         assert_eq!(visit(&rig, "a").await, later);
     }
 }
+
+#[tokio::test]
+async fn a_client_whose_broker_was_removed_stays_where_it_was_led() {
+    let dir = tempfile::tempdir().unwrap();
+    let rig = rig(&dir, STICKY).await;
+    assert_eq!(visit(&rig, "a").await, 0);
+    let mut removed = rig.snapshot();
+    removed.backends.remove(0);
+    rig.apply(removed);
+    let home = visit(&rig, "a").await;
+    for _ in 0..3 {
+        assert_eq!(visit(&rig, "a").await, home);
+    }
+}
+
+#[tokio::test]
+async fn a_service_that_moves_to_another_port_remembers_what_it_knew() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut rig = rig(&dir, STICKY).await;
+    assert_eq!([visit(&rig, "a").await, visit(&rig, "b").await], [0, 1]);
+    rig.spec.address.set_port(1884);
+    rig.apply(rig.snapshot());
+    assert_eq!([visit(&rig, "b").await, visit(&rig, "a").await], [1, 0]);
+    rig.proxies.stop().await;
+    rig.restart(dir.path().join("sessions"));
+    assert_eq!([visit(&rig, "b").await, visit(&rig, "a").await], [1, 0]);
+}

@@ -189,6 +189,25 @@ async fn the_names_of_a_certificate_become_those_of_the_connect_and_the_broker_h
 }
 
 #[tokio::test]
+async fn a_certificate_in_which_no_name_can_be_read_lets_nobody_choose_its_own() {
+    let authority = Authority::new();
+    for client_certificates in [ClientCertificates::Required, ClientCertificates::Optional] {
+        let tls = ServerTls {
+            client_certificates,
+            username_from: Some(CertificateName::CommonName),
+            ..asking_for_certificates(&authority)
+        };
+        let rig = Rig::new(1, MqttSettings { tls: Some(tls), ..settings() }).await;
+        let broken = Subject { broken_names: true, ..Subject::default() };
+        let shown = authority.issue("broken", &broken);
+        let mut client = shake(&rig, &authority.client().with(&shown).config()).await.unwrap();
+        client.write_all(&connect(Version::V5, "a")).await.unwrap();
+        expect(&mut client, &[0x20, 3, 0, 0x87, 0]).await;
+        assert_eq!(rig.refusals("certificate_name"), 1);
+    }
+}
+
+#[tokio::test]
 async fn a_certificate_is_a_key_of_the_hash() {
     let authority = Authority::new();
     let settings = MqttSettings {

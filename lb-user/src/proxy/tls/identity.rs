@@ -47,7 +47,9 @@ impl ClientTls {
         let certificate = connection
             .peer_certificates()
             .and_then(<[_]>::first)
-            .and_then(|der| ClientCertificate::read(der));
+            // One that is shown is there, even if no name can be read in it: who shows it must not
+            // pass for a client without.
+            .map(|der| ClientCertificate::read(der).unwrap_or_default());
         Some(Self {
             version,
             server_name: connection.server_name().map(str::to_owned),
@@ -88,7 +90,7 @@ impl ClientCertificate {
         name.filter(|name| !name.is_empty())
     }
 
-    /// `None` if it makes no sense; then nobody could have verified it.
+    /// `None` if a part of it makes no sense that verifying does not look at, such as the names.
     fn read(der: &[u8]) -> Option<Self> {
         let (_, certificate) = X509Certificate::from_der(der).ok()?;
         let names = certificate.subject().iter_common_name();

@@ -7,8 +7,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
-    IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber, date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer,
+    CustomExtension, DnType, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams,
+    SerialNumber, date_time_ymd,
 };
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -37,11 +38,19 @@ pub(in crate::proxy) struct Subject<'a> {
     pub(in crate::proxy) common_name: &'a str,
     pub(in crate::proxy) serial: u64,
     pub(in crate::proxy) not_after: (i32, u8, u8),
+    /// A Subject Alternative Name that is none.
+    pub(in crate::proxy) broken_names: bool,
 }
 
 impl Default for Subject<'_> {
     fn default() -> Self {
-        Self { names: &[], common_name: "someone", serial: 1, not_after: LATER }
+        Self {
+            names: &[],
+            common_name: "someone",
+            serial: 1,
+            not_after: LATER,
+            broken_names: false,
+        }
     }
 }
 
@@ -69,6 +78,10 @@ impl Authority {
         params.serial_number = Some(SerialNumber::from(subject.serial));
         let (year, month, day) = subject.not_after;
         params.not_after = date_time_ymd(year, month, day);
+        if subject.broken_names {
+            let names = CustomExtension::from_oid_content(&[2, 5, 29, 17], vec![0x30, 1, 0xff]);
+            params.custom_extensions.push(names);
+        }
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         let files = CertificateFiles {
