@@ -49,8 +49,11 @@ fn counts(flows: &Flows) -> Table {
 
 fn list(flows: &[FlowReport]) -> Table {
     let named = flows.iter().any(|flow| flow.client_id.is_some());
-    let columns = ["CLIENT", "BACKEND", "SOURCE", "STATE", "IDLE", "TIMEOUT", "CLIENT ID", "USER"];
-    let mut table = Table::new(if named { &columns } else { &columns[..6] });
+    let asked = flows.iter().any(|flow| flow.server_name.is_some());
+    let mut columns = vec!["CLIENT", "BACKEND", "SOURCE", "STATE", "IDLE", "TIMEOUT"];
+    columns.extend(named.then_some(["CLIENT ID", "USER"]).into_iter().flatten());
+    columns.extend(asked.then_some("SERVER NAME"));
+    let mut table = Table::new(&columns);
     for flow in flows {
         let service = flow.service.as_ref().map_or("(removed)", AsRef::as_ref);
         let backend = flow.backend.as_ref().map_or("(removed)", AsRef::as_ref);
@@ -63,11 +66,14 @@ fn list(flows: &[FlowReport]) -> Table {
             Cell::text(duration(flow.idle_s)),
             Cell::text(duration(flow.idle_timeout_s)),
         ];
+        // Whatever a client calls itself, it shall not write to somebody's terminal.
+        let said =
+            |text: &Option<String>| text.as_deref().unwrap_or("-").escape_debug().to_string();
         if named {
-            // Whatever a client calls itself, it shall not write to somebody's terminal.
-            let said =
-                |text: &Option<String>| text.as_deref().unwrap_or("-").escape_debug().to_string();
             row.extend([Cell::text(said(&flow.client_id)), Cell::text(said(&flow.username))]);
+        }
+        if asked {
+            row.push(Cell::text(said(&flow.server_name)));
         }
         table.row(row);
     }

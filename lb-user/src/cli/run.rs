@@ -12,7 +12,7 @@ use crate::{
         controller::{Controller, Origin, Start},
         datapath::Datapath,
     },
-    datapath::{self, StartError, Xdp},
+    datapath::{self, KernelTypes, StartError, Xdp},
     health::checker::Checker,
     privileges,
     proxy::Proxies,
@@ -28,7 +28,9 @@ pub(super) fn run(args: &RunArgs) -> Outcome {
         .map_err(|error| Failure::wrong(&error, "name the configuration file"))?;
     let config = config::load(&args.config)?;
     logging::start(config.log, args.log_packets)?;
-    if !config.interfaces.is_empty() {
+    let attaches = !config.interfaces.is_empty();
+    let plane = Plane { types: attaches.then(KernelTypes::read), log_packets: args.log_packets };
+    if attaches {
         doctor::before_attaching(&config, args.force)?;
     }
     open_files::raise();
@@ -50,11 +52,18 @@ pub(super) fn run(args: &RunArgs) -> Outcome {
         let parts = Parts { checker: Arc::new(Checker::new(events)), proxies: Arc::default() };
         let proxies = Arc::clone(&parts.proxies);
         // Nothing else runs yet that this could block.
-        let controller = begin(config, file, parts, args.log_packets)?;
+        let controller = begin(config, file, parts, plane)?;
         tracing::info!(took_ms = began.elapsed().as_millis(), "balancing");
         let given_up = give_up_privileges(controller.trace_preparation())?;
         serve::until_told(controller, news, proxies, doors, given_up).await
     })
+}
+
+/// How the data plane is loaded.
+struct Plane {
+    /// None if there is no interface to attach to.
+    types: Option<KernelTypes>,
+    log_packets: bool,
 }
 
 /// What the controller works with, beside the data plane.
@@ -87,11 +96,11 @@ fn give_up_privileges(
 }
 
 /// With or without a log of every packet, which then is passed on as long as this process lives.
-fn attach(config: &Config, log_packets: bool) -> Result<Xdp, StartError> {
+fn attach(config: &Config, types: KernelTypes, log_packets: bool) -> Result<Xdp, StartError> {
     if !log_packets {
-        return Xdp::start(config);
+        return Xdp::start_with(config, types);
     }
-    let (xdp, log) = Xdp::start_logging(config)?;
+    let (xdp, log) = Xdp::start_logging(config, types)?;
     tracing::warn!("every packet is logged, which costs much: start without --log-packets soon");
     tokio::spawn(async {
         if let Err(error) = log.run().await {
@@ -102,16 +111,16 @@ fn attach(config: &Config, log_packets: bool) -> Result<Xdp, StartError> {
 }
 
 /// The data plane, loaded and attached, or taken over; none if there is no interface to attach to.
-fn data_plane(config: &Config, log_packets: bool) -> Result<(Box<dyn Datapath>, Origin), Failure> {
-    if config.interfaces.is_empty() {
+fn data_plane(config: &Config, plane: Plane) -> Result<(Box<dyn Datapath>, Origin), Failure> {
+    let Some(types) = plane.types else {
         let attached = datapath::attached_interfaces(&config.pin_dir).unwrap_or_default();
         if attached.is_empty() {
             return Ok((Box::new(NoDataPlane), Origin::Fresh));
         }
         let error = format!("a data plane is attached to {}", attached.join(", "));
         return Err(Failure::failed(&error, "name the interfaces, or `mqlb detach` it first"));
-    }
-    let xdp = attach(config, log_packets).map_err(|error| {
+    };
+    let xdp = attach(config, types, plane.log_packets).map_err(|error| {
         Failure::failed(&error, "nothing was changed; mend the cause and start again")
     })?;
     let origin = if xdp.taken_over() { Origin::TakenOver } else { Origin::Fresh };
@@ -119,14 +128,9 @@ fn data_plane(config: &Config, log_packets: bool) -> Result<(Box<dyn Datapath>, 
 }
 
 /// Loads and attaches the data plane, or takes over the one that runs, and fills its tables.
-fn begin(
-    config: Config,
-    file: PathBuf,
-    parts: Parts,
-    log_packets: bool,
-) -> Result<Controller, Failure> {
+fn begin(config: Config, file: PathBuf, parts: Parts, plane: Plane) -> Result<Controller, Failure> {
     let pin_dir = config.pin_dir.clone();
-    let (datapath, origin) = data_plane(&config, log_packets)?;
+    let (datapath, origin) = data_plane(&config, plane)?;
     let Parts { checker, proxies } = parts;
     let start = Start {
         file,

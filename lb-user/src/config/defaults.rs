@@ -113,6 +113,7 @@ pub const MQTT: MqttSettings = MqttSettings {
     connection_log: None,
     tls: None,
     broker_tls: None,
+    tls_passthrough: Vec::new(),
 };
 
 /// `services[].mqtt.sticky`, where it is there

@@ -108,6 +108,7 @@ mapping! {
         connection_log: Text,
         tls: ServerTls,
         broker_tls: BrokerTls,
+        tls_passthrough: Vec<TlsRoute>,
     }
 }
 
@@ -124,6 +125,7 @@ mapping! {
     }
 }
 
+mapping! { TlsRoute { server_names: Vec<Text>, backends: Vec<Text>, } }
 mapping! { CertificateFiles { certificate_file: Text, key_file: Text, } }
 mapping! { BrokerTls { ca_file: Text, server_name: Text, certificate_file: Text, key_file: Text, } }
 

@@ -99,7 +99,8 @@ impl ChangeError {
                 | CommandError::AddressTaken { .. }
                 | CommandError::LastBackend { .. }
                 | CommandError::NotProxied(_)
-                | CommandError::NotSticky(_),
+                | CommandError::NotSticky(_)
+                | CommandError::Routed(_),
             )
             | Self::Layout(_)
             | Self::Proxies(_)

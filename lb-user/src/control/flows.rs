@@ -104,6 +104,7 @@ impl Controller {
             idle_timeout_s: ticks::to_duration(timeout).as_secs(),
             client_id: None,
             username: None,
+            server_name: None,
             bytes: None,
         }
     }

@@ -50,6 +50,9 @@ pub enum CommandError {
     /// It remembers no sessions.
     #[error("service {0} remembers no sessions")]
     NotSticky(Name),
+    /// Each of its backends has clients of its own.
+    #[error("service {0} leads clients to some of its backends by the name that they ask for")]
+    Routed(Name),
     /// Nothing was ever rebalanced.
     #[error("service {0} was not rebalanced since mqlb started")]
     NoRebalancing(Name),
@@ -103,6 +106,10 @@ impl CommandError {
                  by the weights"
             }
             Self::NotSticky(_) => "give it `mqtt: { sticky: {} }`; see docs/mqtt-mode.md",
+            Self::Routed(_) => {
+                "a share of all connections is nothing that they can have; `mqlb backend drain` \
+                 empties one"
+            }
             Self::NoRebalancing(_) => "`mqlb service rebalance SERVICE` begins it",
             Self::NoBackend { .. } => "`mqlb backend list` shows the backends",
             Self::NameTaken { .. } => "choose another name, or remove that backend first",

@@ -147,9 +147,11 @@ impl Controller {
 
     /// Where a client of a service in the mode `mqtt` is, or would go.
     pub(super) fn explain_proxied(&self, answer: &mut Explanation, service: &Service) {
-        answer.because(
-            "connections are accepted in userspace, and the CONNECT decides where they go".into(),
-        );
+        let passes = passes_through(service);
+        let decides = if passes { "the name asked for by TLS" } else { "the CONNECT" };
+        answer.because(format!(
+            "connections are accepted in userspace, and {decides} decides where they go"
+        ));
         let mut live = None;
         self.proxies.visit(service.address(), |connection| {
             if connection.client == answer.client {
@@ -162,7 +164,11 @@ impl Controller {
         };
         let backend = &connection.backend;
         let id = &connection.client_id;
-        answer.because(format!("there is a connection, with Client Identifier {id:?}"));
+        answer.because(match (connection.version, &connection.server_name) {
+            (Some(_), _) => format!("there is a connection, with Client Identifier {id:?}"),
+            (None, Some(name)) => format!("there is a connection, whose TLS asked for {name:?}"),
+            (None, None) => "there is a connection, whose TLS asked for no name".into(),
+        });
         answer.because(format!("{} was chosen: {}", backend.name, connection.why));
         answer.flow = Some(flow_report(service, &connection));
         answer.backend = Some(format!("{}/{}", service.name, backend.name));
@@ -184,8 +190,12 @@ impl Controller {
             .map(|backend| backend.name.as_str())
             .collect();
         if accepts.is_empty() {
-            answer.because("no backend takes new connections: CONNACK says unavailable".into());
+            let told = if passes_through(service) { "an alert" } else { "CONNACK" };
+            answer.because(format!("no backend takes new connections: {told} says so"));
             return;
+        }
+        if passes_through(service) {
+            answer.because("only backends on the route of its name are meant".into());
         }
         let policy = service.mqtt.as_ref().map_or("", |settings| policy_name(settings.policy));
         answer.because(format!(
@@ -205,13 +215,17 @@ fn earliest(expiries: &[Expiry]) -> BTreeMap<String, i64> {
     ends
 }
 
+fn passes_through(service: &Service) -> bool {
+    service.mqtt.as_ref().is_some_and(|settings| !settings.tls_passthrough.is_empty())
+}
+
 const fn policy_name(policy: Policy) -> &'static str {
     match policy {
         Policy::RoundRobin => "turns",
         Policy::RandomOfTwo => "the better of two",
         Policy::LeastConnections => "fewest connections",
         Policy::Source => "a hash of its address",
-        Policy::Hash => "a hash of what its CONNECT says",
+        Policy::Hash => "a hash of what it says of itself",
         Policy::FillFirst => "their order, the first that is not full",
     }
 }
@@ -226,7 +240,8 @@ fn flow_report(service: &Service, connection: &Connection) -> FlowReport {
         closed: false,
         idle_s: connection.idle().as_secs(),
         idle_timeout_s: connection.idle_timeout.as_secs(),
-        client_id: Some(connection.client_id.to_string()),
+        client_id: connection.version.map(|_| connection.client_id.to_string()),
+        server_name: connection.server_name.as_deref().map(str::to_owned),
         username: connection.username.as_deref().map(str::to_owned),
         bytes: Some((to_backend, to_client)),
     }

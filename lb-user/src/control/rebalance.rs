@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{controller::Controller, error::ChangeError, overlay::CommandError};
 use crate::{
-    config::model::{Name, Service},
+    config::model::{MqttSettings, Name, Service},
     proxy::{
         rebalance::{Rules, Sessions},
         rebalancing::{Ended, Progress},
@@ -79,6 +79,9 @@ impl Controller {
         order: RebalanceOrder,
     ) -> Result<RebalanceReport, ChangeError> {
         let service = self.service(service)?;
+        if service.mqtt.as_ref().is_some_and(leads_by_name) {
+            return Err(CommandError::Routed(service.name.clone()).into());
+        }
         let rules = Rules {
             moves_per_second: order.rate,
             tolerance_percent: order.tolerance_percent,
@@ -134,6 +137,11 @@ impl Controller {
         let (moves, seconds) = (before.moves, before.seconds);
         RebalanceReport { dry_run, moved, moves, seconds, end, backends }
     }
+}
+
+/// Whether some clients can only go to some of the backends.
+fn leads_by_name(settings: &MqttSettings) -> bool {
+    settings.tls_passthrough.iter().any(|route| !route.backends.is_empty())
 }
 
 fn not_proxied(service: &Service) -> CommandError {

@@ -322,6 +322,9 @@ pub struct FlowReport {
     /// In the mode `mqtt`: the user name, if the client gave one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub username: Option<String>,
+    /// In the mode `mqtt`: the server that the client asked for by TLS, if it named one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_name: Option<String>,
     /// In the mode `mqtt`: bytes to the broker, and to the client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<(u64, u64)>,

@@ -54,12 +54,13 @@ pub use attach::InterfaceStatus;
 pub use bpffs::{bpffs_mount_point, is_on_bpffs};
 pub use error::StartError;
 pub use interface::{Attached, AttachedMode, index as interface_index};
+pub use loader::KernelTypes;
 pub use packet_log::PacketLog;
 pub use ports::pin_map as pin_map_of_ports;
 
 use self::{
-    known::Known, lock::Lock, object::PROGRAM, orphans::Suspects, pins::Pins, programs::Programs,
-    settling::Settling, tables::Tables,
+    known::Known, loader::Load, lock::Lock, object::PROGRAM, orphans::Suspects, pins::Pins,
+    programs::Programs, settling::Settling, tables::Tables,
 };
 use crate::config::model::{Config, InterfaceSettings};
 
@@ -88,12 +89,20 @@ impl Xdp {
     /// Loads and attaches the program, or takes over what an earlier controller left running: the
     /// tables as they are, and on each interface this build's program in place of that one's.
     pub fn start(config: &Config) -> Result<Self, StartError> {
-        Ok(Self::start_with(config, false)?.0)
+        Self::start_with(config, KernelTypes::read())
+    }
+
+    /// Like [`Xdp::start`]; `types` was begun to read before.
+    pub fn start_with(config: &Config, types: KernelTypes) -> Result<Self, StartError> {
+        Ok(Self::start_pinned(config, Load { types, log_packets: false })?.0)
     }
 
     /// Like [`Xdp::start`], with a program that logs every packet, and what it logs.
-    pub fn start_logging(config: &Config) -> Result<(Self, PacketLog), StartError> {
-        let (xdp, log) = Self::start_with(config, true)?;
+    pub fn start_logging(
+        config: &Config,
+        types: KernelTypes,
+    ) -> Result<(Self, PacketLog), StartError> {
+        let (xdp, log) = Self::start_pinned(config, Load { types, log_packets: true })?;
         let missing = || StartError::Load {
             what: "open the packet log",
             reason: "the program was loaded without it".to_owned(),
@@ -101,16 +110,13 @@ impl Xdp {
         Ok((xdp, log.ok_or_else(missing)?))
     }
 
-    fn start_with(
-        config: &Config,
-        log_packets: bool,
-    ) -> Result<(Self, Option<PacketLog>), StartError> {
+    fn start_pinned(config: &Config, load: Load) -> Result<(Self, Option<PacketLog>), StartError> {
         let pins = Pins::new(&config.pin_dir);
         bpffs::ensure(pins.root())?;
         let taken_over = layout::is_there(&pins, VERSION, "mqlb detach")?;
         pins.make_directories()?;
         let lock = Lock::take(pins.root())?;
-        let started = Self::start_locked(config, pins.clone(), lock, taken_over, log_packets);
+        let started = Self::start_locked(config, pins.clone(), lock, taken_over, load);
         if started.is_err() && !taken_over {
             // Nothing ran before, and nothing is to be left of the attempt.
             if let Err(error) = pins.remove_all() {
@@ -125,12 +131,13 @@ impl Xdp {
         pins: Pins,
         lock: Lock,
         taken_over: bool,
-        log_packets: bool,
+        load: Load,
     ) -> Result<(Self, Option<PacketLog>), StartError> {
         if !taken_over {
             layout::write(&pins, VERSION)?;
         }
-        let mut ebpf = loader::load(config, &pins, log_packets)?;
+        let log_packets = load.log_packets;
+        let mut ebpf = loader::load(config, &pins, load)?;
         let tables = Tables::open(&pins)?;
         let known = Known::read(&tables, &pins, config.nat.ports.count())?;
         let settling = Settling::new()?;

@@ -4,6 +4,9 @@ use std::{fmt, io};
 
 use super::pacing;
 
+/// What is not the client's fault (RFC 8446, section 6.2).
+const INTERNAL_ERROR: u8 = 80;
+
 /// An order to end a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -117,6 +120,8 @@ pub enum Refused {
     CrowdedOut,
     /// It does not speak TLS as it must, or shows no certificate that is valid.
     TlsFailed,
+    /// It asks by TLS for a name that no route is for.
+    UnknownServerName,
     /// Its certificate has not the name that its CONNECT shall carry, or one that none can.
     CertificateName,
     /// Its CONNECT took too long.
@@ -147,8 +152,9 @@ pub enum Refused {
 
 impl Refused {
     /// All of them, each once.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::TlsFailed,
+        Self::UnknownServerName,
         Self::CertificateName,
         Self::Denied,
         Self::CrowdedOut,
@@ -173,6 +179,7 @@ impl Refused {
             Self::Denied => "denied",
             Self::CrowdedOut => "crowded_out",
             Self::TlsFailed => "tls_failed",
+            Self::UnknownServerName => "unknown_server_name",
             Self::CertificateName => "certificate_name",
             Self::ConnectTimeout => "connect_timeout",
             Self::ConnectUnfinished => "connect_unfinished",
@@ -197,6 +204,7 @@ impl Refused {
             Self::Denied
             | Self::CrowdedOut
             | Self::TlsFailed
+            | Self::UnknownServerName
             | Self::ConnectTimeout
             | Self::ConnectUnfinished
             | Self::ConnectMemory
@@ -206,6 +214,17 @@ impl Refused {
             Self::CertificateName => Some(0x87),
             Self::Full | Self::PacedService => Some(0x89),
             Self::Quarantined | Self::PacedSource => Some(0x9f),
+        }
+    }
+
+    /// The alert (RFC 8446, section 6) that a client gets whose TLS is passed through; `None` if it
+    /// gets none, because it has not shown that it speaks TLS.
+    #[must_use]
+    pub const fn alert(self) -> Option<u8> {
+        match self {
+            Self::UnknownServerName => Some(112),
+            _ if self.reason_code().is_some() => Some(INTERNAL_ERROR),
+            _ => None,
         }
     }
 }

@@ -67,3 +67,18 @@ pub async fn read(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_header_of_a_connection_of_our_own_names_nobody() {
+        assert!(of_our_own(SendProxyProtocol::Off).is_empty());
+        for send in [SendProxyProtocol::V1, SendProxyProtocol::V2] {
+            let bytes = of_our_own(send);
+            let Ok(Decoded::Complete { header, .. }) = decode(&bytes) else { panic!("{bytes:?}") };
+            assert_eq!(header.addresses, None, "{send:?}");
+        }
+    }
+}

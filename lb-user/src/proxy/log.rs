@@ -44,6 +44,9 @@ pub struct Line<'a> {
     /// More about that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// The server that it asked for by TLS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server_name: Option<&'a str>,
     /// What the client said; nothing if its CONNECT never came.
     #[serde(flatten)]
     pub connect: Option<ConnectPart<'a>>,
@@ -153,6 +156,7 @@ mod tests {
             duration_ms: 10,
             end: "not_connect",
             error: None,
+            server_name: None,
             connect: None,
             led: None,
         });
@@ -163,6 +167,7 @@ mod tests {
             duration_ms: 20,
             end: "idle",
             error: None,
+            server_name: Some("broker.example"),
             connect: Some(ConnectPart {
                 client_id: "a\"b\n",
                 username: None,
@@ -192,6 +197,7 @@ mod tests {
         assert_eq!(lines[1], refused);
         let ended: serde_json::Value = serde_json::from_str(lines[2]).unwrap();
         assert_eq!(ended["client_id"], "a\"b\n");
+        assert_eq!(ended["server_name"], "broker.example");
         assert_eq!((&ended["backend"], &ended["bytes_to_client"]), (&"b1".into(), &2.into()));
     }
 }

@@ -3,13 +3,16 @@
 //!
 //! A client's way: `listener` accepts it, `session` reads its CONNECT, `choose` picks a backend,
 //! `offer` asks the broker there, and the next one if it cannot serve, and `relay` copies bytes until
-//! the end. The controller owns what there is to choose from, and hands it over as a whole
-//! ([`spec`]); [`Proxies`] is how it does that, and how it sees what became of it.
+//! the end. Where TLS is passed through, `passthrough` reads its `ClientHello` in place of the CONNECT,
+//! and `routing` says which backends its name leads to. The controller owns what there is to choose
+//! from, and hands it over as a whole ([`spec`]); [`Proxies`] is how it does that, and how it sees what
+//! became of it.
 
 mod backend;
 mod boundary;
 pub mod choose;
 mod end;
+mod farewell;
 mod half;
 mod header;
 mod listener;
@@ -17,6 +20,7 @@ mod log;
 mod offer;
 mod pace;
 pub mod pacing;
+mod passthrough;
 mod policy;
 mod proxies;
 pub mod proxy_protocol;
@@ -24,6 +28,7 @@ pub mod rebalance;
 pub mod rebalancing;
 mod registry;
 mod relay;
+mod routing;
 mod service;
 mod session;
 mod sessions;

@@ -1,6 +1,6 @@
 //! Offers a client to one broker after the other, until one accepts it.
 
-use std::{io, net::SocketAddr};
+use std::{io, net::SocketAddr, sync::Arc};
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -8,15 +8,16 @@ use tokio::{
 };
 
 use super::{
-    backend::Place,
+    backend::{Backend, Place},
     choose::{Client, Why, key::Identity},
     end::Refused,
     header,
     pacing::{self, Gate},
+    proxy_protocol::Tlvs,
     service::{Service, Settings},
+    sessions::Sessions,
     socket,
     stream::Stream,
-    tls::ClientTls,
 };
 use crate::mqtt::decode::{Answer, AnswerError, AnswerPacket, ConnackDecoder, Connect};
 
@@ -25,11 +26,11 @@ const MAX_ANSWER_BYTES: u32 = 128 * 1024;
 
 /// A broker that took the client.
 #[derive(Debug)]
-pub struct Accepted {
+pub struct Accepted<A> {
     /// The connection to it.
     pub broker: Stream,
     /// What it has sent so far.
-    pub answer: Answer,
+    pub answer: A,
     /// The place of the connection.
     pub place: Place,
     /// Why this one.
@@ -54,18 +55,72 @@ enum Miss {
 }
 
 /// A client that asks for a broker.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Asking<'a> {
     /// Its service.
-    pub service: &'a Service,
+    pub service: &'a Arc<Service>,
     /// What holds for it.
     pub settings: &'a Settings,
-    /// What it said.
-    pub connect: &'a Connect,
     /// Where it is.
     pub client: SocketAddr,
-    /// What its TLS says, if that ended here.
-    pub tls: Option<&'a ClientTls>,
+    /// Whom it says, or proves, to be.
+    pub identity: Identity<'a>,
+    /// What is told of its TLS.
+    pub tlvs: Tlvs,
+}
+
+/// What a broker gets first, and what it has to answer.
+pub trait Greeting: Sync {
+    /// What it has to answer.
+    type Answer: Send;
+
+    /// What it gets.
+    fn bytes(&self) -> &[u8];
+
+    /// The backend that has the client's session.
+    fn home(&self, sessions: &Sessions) -> Option<String>;
+
+    /// Takes what the broker sends, piece by piece; the answer once it is whole.
+    fn reader(&self) -> impl FnMut(&[u8]) -> Result<Option<Self::Answer>, AnswerError> + Send;
+
+    /// Counts the answer, or that there was none.
+    fn note(&self, backend: &Backend, answer: Option<&Self::Answer>);
+
+    /// The answer, to be handed on, if it says that another broker may take the client.
+    fn elsewhere(answer: &Self::Answer) -> Option<Vec<u8>>;
+}
+
+impl Greeting for Connect {
+    type Answer = Answer;
+
+    fn bytes(&self) -> &[u8] {
+        self.packet()
+    }
+
+    fn home(&self, sessions: &Sessions) -> Option<String> {
+        sessions.home(self)
+    }
+
+    fn reader(&self) -> impl FnMut(&[u8]) -> Result<Option<Answer>, AnswerError> + Send {
+        let mut decoder = ConnackDecoder::new(self.version(), MAX_ANSWER_BYTES);
+        move |bytes| decoder.feed(bytes)
+    }
+
+    fn note(&self, backend: &Backend, answer: Option<&Answer>) {
+        match answer {
+            Some(answer) => backend.note_answer(&answer.packet),
+            None => backend.note_no_answer(),
+        }
+    }
+
+    fn elsewhere(answer: &Answer) -> Option<Vec<u8>> {
+        match &answer.packet {
+            AnswerPacket::Connack(connack) if connack.may_succeed_elsewhere() => {
+                Some(answer.bytes[..answer.packet_bytes].to_vec())
+            }
+            _ => None,
+        }
+    }
 }
 
 /// Tries brokers in the order in which they are chosen, at most as often as the settings say, each at
@@ -73,29 +128,25 @@ pub struct Asking<'a> {
 ///
 /// What is refused for a reason that lies with the client is accepted here: the client hears it from
 /// its broker.
-pub async fn offer(asking: &Asking<'_>, vip: SocketAddr) -> Result<Accepted, Failed> {
-    let Asking { service, settings, connect, client, tls } = *asking;
+pub async fn offer<G: Greeting>(
+    asking: &Asking<'_>,
+    greeting: &G,
+    vip: SocketAddr,
+) -> Result<Accepted<G::Answer>, Failed> {
+    let Asking { service, settings, client, identity, ref tlvs } = *asking;
     let gates = &service.gates;
     let deadline = gates.deadline(Instant::now());
     for gate in [Gate::Source(client.ip()), Gate::Service] {
         gates.pass(gate, deadline).await.map_err(Failed::from)?;
     }
-    let certificate = tls.and_then(|tls| tls.certificate.as_ref());
-    let identity = Identity {
-        client_id: connect.client_id(),
-        username: connect.username(),
-        common_name: certificate.and_then(|one| one.common_name.as_deref()),
-        subject_alt_name: certificate
-            .and_then(|one| one.subject_alt_names.first().map(String::as_str)),
-    };
     let asks = Client { source: client.ip(), identity };
     let send = settings.spec.settings.send_proxy_protocol;
-    let preamble = header::of(send, client, vip, tls.map(ClientTls::tlvs).unwrap_or_default());
+    let preamble = header::of(send, client, vip, tlvs.clone());
     let mut tried = Vec::new();
     let mut failed = None;
     for _ in 0..settings.spec.settings.attempts {
         let home = settings.sessions.as_ref().filter(|_| tried.is_empty());
-        let home = home.and_then(|sessions| service.choose_home(&sessions.home(connect)?));
+        let home = home.and_then(|sessions| service.choose_home(&greeting.home(sessions)?));
         let (place, why) = match home.map_or_else(|| service.choose(&asks, &tried), Ok) {
             Ok(chosen) => chosen,
             Err(refused) => return Err(failed.unwrap_or(Failed { refused, answer: None })),
@@ -107,10 +158,10 @@ pub async fn offer(asking: &Asking<'_>, vip: SocketAddr) -> Result<Accepted, Fai
             failed.get_or_insert(Failed::from(refusal));
             continue;
         }
-        match ask(&place, settings, &preamble, connect).await {
+        match ask(&place, settings, &preamble, greeting).await {
             Ok((broker, answer)) => {
-                backend.note_answer(&answer.packet);
-                match elsewhere(&answer) {
+                greeting.note(backend, Some(&answer));
+                match G::elsewhere(&answer) {
                     Some(bytes) => failed = Some(Failed::from(Miss::Elsewhere(bytes))),
                     None => return Ok(Accepted { broker, answer, place, why }),
                 }
@@ -118,7 +169,7 @@ pub async fn offer(asking: &Asking<'_>, vip: SocketAddr) -> Result<Accepted, Fai
             Err(error) => {
                 tracing::debug!(backend = %backend.name, %error, "a broker did not answer");
                 if !matches!(error, AskError::Connect(_)) {
-                    backend.note_no_answer();
+                    greeting.note(backend, None);
                 }
                 failed.get_or_insert(Failed::from(Miss::Unreachable));
             }
@@ -142,16 +193,6 @@ impl From<Miss> for Failed {
     }
 }
 
-/// The CONNACK, if it says that another broker may take the client.
-fn elsewhere(answer: &Answer) -> Option<Vec<u8>> {
-    match &answer.packet {
-        AnswerPacket::Connack(connack) if connack.may_succeed_elsewhere() => {
-            Some(answer.bytes[..answer.packet_bytes].to_vec())
-        }
-        _ => None,
-    }
-}
-
 #[derive(Debug, thiserror::Error)]
 enum AskError {
     #[error("connect: {0}")]
@@ -162,18 +203,18 @@ enum AskError {
     Broken(#[from] io::Error),
     #[error("it closed the connection")]
     Closed,
-    #[error("no CONNACK in time")]
+    #[error("no answer in time")]
     Late,
     #[error("{0}")]
     NoConnack(#[from] AnswerError),
 }
 
-async fn ask(
+async fn ask<G: Greeting>(
     place: &Place,
     settings: &Settings,
     preamble: &[u8],
-    connect: &Connect,
-) -> Result<(Stream, Answer), AskError> {
+    greeting: &G,
+) -> Result<(Stream, G::Answer), AskError> {
     let mqtt = &settings.spec.settings;
     let backend = place.backend();
     let mut broker = socket::connect(backend.address, mqtt).await.map_err(AskError::Connect)?;
@@ -182,17 +223,17 @@ async fn ask(
         broker.write_all(preamble).await?;
         let broker = settings.tls.to_broker(backend.address, broker).await;
         let mut broker = broker.map_err(AskError::Tls)?;
-        broker.write_all(connect.packet()).await?;
+        broker.write_all(greeting.bytes()).await?;
         broker.flush().await?;
-        backend.note_to_backend(connect.packet().len());
-        let mut decoder = ConnackDecoder::new(connect.version(), MAX_ANSWER_BYTES);
+        backend.note_to_backend(greeting.bytes().len());
+        let mut reader = greeting.reader();
         let mut bytes = [0; 1024];
         loop {
             let read = broker.read(&mut bytes).await?;
             if read == 0 {
                 return Err(AskError::Closed);
             }
-            if let Some(answer) = decoder.feed(&bytes[..read])? {
+            if let Some(answer) = reader(&bytes[..read])? {
                 return Ok((broker, answer));
             }
         }

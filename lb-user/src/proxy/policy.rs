@@ -26,9 +26,10 @@ pub fn of(settings: &MqttSettings) -> Policy {
 #[must_use]
 pub fn is_same(one: &MqttSettings, other: &MqttSettings) -> bool {
     let asked = |settings: &MqttSettings| {
-        let MqttSettings { policy, hash_key, hash_capture, bounded_load, fill_connections, .. } =
-            settings.clone();
-        (policy, hash_key, hash_capture, bounded_load.map(f64::to_bits), fill_connections)
+        let MqttSettings { policy, hash_key, hash_capture, bounded_load, .. } = settings.clone();
+        let MqttSettings { fill_connections, tls_passthrough, .. } = settings.clone();
+        let how = (policy, hash_key, hash_capture, bounded_load.map(f64::to_bits));
+        (how, fill_connections, tls_passthrough)
     };
     asked(one) == asked(other)
 }
@@ -40,6 +41,7 @@ fn rules(settings: &MqttSettings) -> Vec<KeyRule> {
         HashKey::Username => &[Field::Username, Field::ClientId],
         HashKey::CertificateCn => &[Field::CommonName, Field::ClientId],
         HashKey::CertificateSan => &[Field::SubjectAltName, Field::ClientId],
+        HashKey::ServerName => &[Field::ServerName, Field::ClientId],
     };
     let rule = |field| match &settings.hash_capture {
         None => KeyRule::whole(field),

@@ -30,8 +30,10 @@ pub struct Connection {
     pub client_id: Box<str>,
     /// The user name.
     pub username: Option<Box<str>>,
-    /// The version that it speaks.
-    pub version: Version,
+    /// The server that it asked for by TLS (SNI).
+    pub server_name: Option<Box<str>>,
+    /// The version that it speaks; `None` where TLS is passed through, and nobody knows.
+    pub version: Option<Version>,
     /// Why its backend was chosen.
     pub why: Why,
     /// How long it may be idle.
@@ -64,7 +66,9 @@ pub struct Beginning {
     /// See [`Connection`].
     pub username: Option<Box<str>>,
     /// See [`Connection`].
-    pub version: Version,
+    pub server_name: Option<Box<str>>,
+    /// See [`Connection`].
+    pub version: Option<Version>,
     /// See [`Connection`].
     pub why: Why,
     /// See [`Connection`].
@@ -156,6 +160,7 @@ impl Registry {
             source,
             client_id,
             username,
+            server_name,
             version,
             why,
             idle_timeout,
@@ -171,6 +176,7 @@ impl Registry {
             source,
             client_id,
             username,
+            server_name,
             version,
             why,
             idle_timeout,

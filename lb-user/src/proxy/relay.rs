@@ -61,7 +61,7 @@ where
             broker,
             to_broker: Half::new(for_broker),
             to_client: Half::new(for_client),
-            boundary: (connection.version == Version::V5).then(Boundary::default),
+            boundary: (connection.version == Some(Version::V5)).then(Boundary::default),
             heard: Instant::now(),
             first_end: None,
             connection,

@@ -9,20 +9,20 @@ use tokio::time::Instant;
 
 use super::{
     backend::{Backend, Place},
-    choose::{self, Candidate, Choice, Chooser, Why},
+    choose::{self, Candidate, Choice, Why},
     end::{Order, Refused},
     log::ConnectionLog,
     pace::Gates,
     policy,
     rebalancing::Rebalancing,
     registry::{Connection, Registry},
+    routing::Routing,
     sessions::Sessions,
     sides::TlsSides,
     spec::{BackendSpec, ServiceSpec, Snapshot},
     takeover::Owners,
     waiting::Waiting,
 };
-use crate::ring::Member;
 
 /// A service in the mode `mqtt`, as all of its connections see it.
 #[derive(Debug)]
@@ -56,7 +56,7 @@ pub struct Settings {
 
 #[derive(Debug)]
 struct Choosing {
-    chooser: Chooser,
+    routing: Routing,
     snapshot: Snapshot,
     /// Those of the snapshot, in its order.
     backends: Vec<Arc<Backend>>,
@@ -67,11 +67,11 @@ impl Service {
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         let snapshot = Snapshot::default();
-        let chooser = Chooser::new(policy::of(&settings.spec.settings), &[], snapshot.seed);
+        let routing = Routing::new(&settings.spec.settings, &snapshot);
         Self {
             gates: Gates::new(settings.spec.settings.pacing),
             settings: RwLock::new(settings),
-            choosing: Mutex::new(Choosing { chooser, snapshot, backends: Vec::new() }),
+            choosing: Mutex::new(Choosing { routing, snapshot, backends: Vec::new() }),
             waiting: Waiting::default(),
             registry: Arc::default(),
             owners: Mutex::default(),
@@ -90,14 +90,13 @@ impl Service {
     pub fn set(&self, settings: Settings) {
         self.gates.set(settings.spec.settings.pacing);
         let mut current = self.settings.write().unwrap_or_else(PoisonError::into_inner);
-        let policy = policy::of(&settings.spec.settings);
         let same = policy::is_same(&current.spec.settings, &settings.spec.settings);
+        let spec = Arc::clone(&settings.spec);
         *current = settings;
         drop(current);
         if !same {
             let mut choosing = lock(&self.choosing);
-            let members = members(&choosing.snapshot);
-            choosing.chooser = Chooser::new(policy, &members, choosing.snapshot.seed);
+            choosing.routing = Routing::new(&spec.settings, &choosing.snapshot);
         }
     }
 
@@ -115,12 +114,9 @@ impl Service {
             known(spec).map_or_else(new, Arc::clone)
         });
         choosing.backends = backends.collect();
-        let before = (members(&choosing.snapshot), choosing.snapshot.seed);
-        let after = (members(&snapshot), snapshot.seed);
-        if before != after {
-            choosing.chooser.set_members(&after.0, after.1);
-        }
-        choosing.snapshot = snapshot;
+        let before = std::mem::replace(&mut choosing.snapshot, snapshot);
+        let Choosing { routing, snapshot, .. } = &mut *choosing;
+        routing.set_members(&before, snapshot);
         let kept: Vec<u32> = choosing.backends.iter().map(|backend| backend.id).collect();
         drop(choosing);
         self.gates.retain_backends(|id| kept.contains(&id));
@@ -155,6 +151,12 @@ impl Service {
         pairs.map(|(spec, one)| (spec.id, spec.weight, one.load(), spec.accepts)).collect()
     }
 
+    /// Whether clients that ask for this name by TLS are led anywhere.
+    #[must_use]
+    pub fn has_route(&self, server_name: Option<&str>) -> bool {
+        lock(&self.choosing).routing.find(server_name).is_some()
+    }
+
     /// A place for `client` at a backend other than those `tried`, and why there.
     pub fn choose(
         &self,
@@ -162,8 +164,13 @@ impl Service {
         tried: &[u32],
     ) -> Result<(Place, Why), Refused> {
         let mut choosing = lock(&self.choosing);
-        let Choosing { chooser, snapshot, backends } = &mut *choosing;
-        let pairs = || snapshot.backends.iter().zip(backends.iter());
+        let Choosing { routing, snapshot, backends } = &mut *choosing;
+        let route = routing.find(client.identity.server_name);
+        let route = route.ok_or(Refused::UnknownServerName)?;
+        let all = snapshot.backends.iter().zip(backends.iter());
+        let led_to: Vec<_> = all.filter(|(spec, _)| routing.leads_to(route, &spec.name)).collect();
+        let pairs = || led_to.iter().copied();
+        let chooser = routing.chooser(route).ok_or(Refused::UnknownServerName)?;
         let candidates: Vec<Candidate> = pairs().map(|(spec, one)| candidate(spec, one)).collect();
         let random = [fastrand::u64(..), fastrand::u64(..)];
         let Some(Choice { id, why }) = chooser.choose(&candidates, client, tried, random) else {
@@ -243,16 +250,6 @@ fn candidate(spec: &BackendSpec, backend: &Backend) -> Candidate {
 
 fn is_full(spec: &BackendSpec, backend: &Backend) -> bool {
     spec.max_connections.is_some_and(|most| backend.load() >= most)
-}
-
-fn members(snapshot: &Snapshot) -> Vec<Member> {
-    let member = |spec: &BackendSpec| Member {
-        address: spec.address.ip().into(),
-        port: spec.address.port(),
-        weight: spec.weight,
-        id: spec.id,
-    };
-    snapshot.backends.iter().map(member).collect()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

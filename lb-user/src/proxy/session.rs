@@ -6,66 +6,35 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Poll, ready},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use tokio::{
-    io::{AsyncRead as _, AsyncWriteExt as _, ReadBuf},
+    io::{AsyncRead as _, ReadBuf},
     net::TcpStream,
-    time::{Instant, timeout},
+    time::Instant,
 };
 
 use super::{
-    end::{End, Refused},
+    backend::Place,
+    choose::key::Identity,
+    end::{Order, Refused},
+    farewell::{No, Refusing, ended, refuse},
     header,
-    log::{ConnectPart, LedPart, Line},
     offer::{self, Accepted, Asking},
-    proxy_protocol,
+    passthrough, proxy_protocol,
     registry::{Beginning, Entry},
-    relay::{Relay, drain},
+    relay::Relay,
     service::{Service, Settings},
     socket,
     stream::Stream,
     tls::ClientTls,
     waiting::Ticket,
 };
-use crate::mqtt::{
-    Connack, Version,
-    decode::{self, AnswerPacket, Connect, ConnectDecoder, Rewrite},
-};
-
-/// How long a client that is refused may take to hear it.
-const GOODBYE: Duration = Duration::from_secs(2);
+use crate::mqtt::decode::{Answer, AnswerPacket, Connect, ConnectDecoder, Rewrite};
 
 /// What is read of a CONNECT at once, in bytes.
 const READ_BYTES: usize = 1024;
-
-/// Why a client is not let in, and what it is told.
-#[derive(Debug)]
-struct No {
-    reason: &'static str,
-    /// More about that, for the log.
-    error: Option<String>,
-    answer: Option<Vec<u8>>,
-}
-
-impl From<decode::Refusal> for No {
-    fn from(refusal: decode::Refusal) -> Self {
-        Self { reason: refusal.malformed.name(), error: None, answer: refusal.connack() }
-    }
-}
-
-impl No {
-    const fn without_answer(refused: Refused) -> Self {
-        Self { reason: refused.name(), error: None, answer: None }
-    }
-
-    fn to(version: Version, refused: Refused) -> Self {
-        let code = refused.reason_code();
-        let answer = code.and_then(|code| Connack::refusal(version, code));
-        Self { reason: refused.name(), error: None, answer }
-    }
-}
 
 /// Leads the client to a broker, or refuses it.
 pub async fn run(service: Arc<Service>, stream: TcpStream, peer: SocketAddr) {
@@ -81,37 +50,59 @@ pub async fn run(service: Arc<Service>, stream: TcpStream, peer: SocketAddr) {
     let deadline = began + mqtt.connect_within;
     let mut client = peer;
     let arrived = arrive(stream, &settings, &mut client, &ticket, deadline).await;
+    let nobody = Refusing { client, began, server_name: None, connect: None, stream: None };
     let (mut stream, tls) = match arrived {
-        Ok(arrived) => arrived,
-        Err(no) => {
-            return refuse(&service, &settings, (client, began), None, None, no).await;
+        Ok(Arrived::Here(stream, tls)) => (stream, tls),
+        Ok(Arrived::PassedThrough(stream)) => {
+            let lead = passthrough::lead(&service, &settings, stream, (client, began), ticket);
+            // In a place of its own: other clients shall not take its room.
+            return Box::pin(lead).await;
         }
+        Err(no) => return refuse(&service, &settings, nobody, no).await,
     };
+    let tls = tls.as_ref();
+    let server_name = tls.and_then(|tls| tls.server_name.as_deref());
     let connect = read_connect(&mut stream, &settings, &mut ticket, deadline).await;
     ticket.served();
     let connect = match connect {
         Ok(connect) => connect,
         Err(no) => {
-            return refuse(&service, &settings, (client, began), None, Some(stream), no).await;
+            let who = Refusing { server_name, stream: Some(stream), ..nobody };
+            return refuse(&service, &settings, who, no).await;
         }
     };
-    let connect = match named(connect, &settings, tls.as_ref()) {
+    let connect = match named(connect, &settings, tls) {
         Ok(connect) => connect,
         Err((connect, no)) => {
             let connect = Some(&*connect);
-            return refuse(&service, &settings, (client, began), connect, Some(stream), no).await;
+            let who = Refusing { server_name, connect, stream: Some(stream), ..nobody };
+            return refuse(&service, &settings, who, no).await;
         }
     };
+    let asking = Asking {
+        service: &service,
+        settings: &settings,
+        client,
+        identity: identity(&connect, tls),
+        tlvs: tls.map(ClientTls::tlvs).unwrap_or_default(),
+    };
     // In a place of its own: most of the time that a client needs is spent before.
-    let tls = tls.as_ref();
-    let asking = Asking { service: &service, settings: &settings, connect: &connect, client, tls };
-    match Box::pin(ask_brokers(&asking, stream.tcp())).await {
-        Ok(accepted) => begin(&service, &settings, stream, client, &connect, accepted),
+    match Box::pin(ask_brokers(&asking, &connect, stream.tcp())).await {
+        Ok(accepted) => begin(&asking, stream, &connect, accepted),
         Err(no) => {
             let connect = Some(&connect);
-            refuse(&service, &settings, (client, began), connect, Some(stream), no).await;
+            let who = Refusing { server_name, connect, stream: Some(stream), ..nobody };
+            refuse(&service, &settings, who, no).await;
         }
     }
+}
+
+/// A client that may come in, and has said nothing yet.
+enum Arrived {
+    /// What it says is for the balancer.
+    Here(Stream, Option<ClientTls>),
+    /// Its TLS is for a broker.
+    PassedThrough(TcpStream),
 }
 
 /// Hears who the client is where a proxy in front says it, and ends TLS where the service has it.
@@ -121,7 +112,7 @@ async fn arrive(
     client: &mut SocketAddr,
     ticket: &Ticket<'_>,
     deadline: Instant,
-) -> Result<(Stream, Option<ClientTls>), No> {
+) -> Result<Arrived, No> {
     let spec = &settings.spec;
     if proxy_protocol::is_expected(&spec.settings.proxy_protocol_from, client.ip()) {
         let told = header::read(&stream, ticket, deadline).await.map_err(No::without_answer)?;
@@ -130,13 +121,17 @@ async fn arrive(
     if spec.sources.deny(client.ip()) {
         return Err(No::without_answer(Refused::Denied));
     }
+    if !spec.settings.tls_passthrough.is_empty() {
+        return Ok(Arrived::PassedThrough(stream));
+    }
     // In a place of its own: a handshake is large, and over soon.
     let shaking = Box::pin(settings.tls.to_client(stream));
     let shaken = ticket.during(deadline, shaking).await.map_err(No::without_answer)?;
-    shaken.map_err(|error| No {
+    let (stream, tls) = shaken.map_err(|error| No {
         error: Some(error.to_string()),
         ..No::without_answer(Refused::TlsFailed)
-    })
+    })?;
+    Ok(Arrived::Here(stream, tls))
 }
 
 async fn read_connect(
@@ -212,13 +207,29 @@ async fn feed(
     .await
 }
 
-async fn ask_brokers(asking: &Asking<'_>, stream: &TcpStream) -> Result<Accepted, No> {
-    let version = asking.connect.version();
-    if asking.service.is_quarantined(asking.connect.client_id()) {
+fn identity<'a>(connect: &'a Connect, tls: Option<&'a ClientTls>) -> Identity<'a> {
+    let certificate = tls.and_then(|tls| tls.certificate.as_ref());
+    Identity {
+        client_id: connect.client_id(),
+        username: connect.username(),
+        common_name: certificate.and_then(|one| one.common_name.as_deref()),
+        subject_alt_name: certificate
+            .and_then(|one| one.subject_alt_names.first().map(String::as_str)),
+        server_name: tls.and_then(|tls| tls.server_name.as_deref()),
+    }
+}
+
+async fn ask_brokers(
+    asking: &Asking<'_>,
+    connect: &Connect,
+    stream: &TcpStream,
+) -> Result<Accepted<Answer>, No> {
+    let version = connect.version();
+    if asking.service.is_quarantined(connect.client_id()) {
         return Err(No::to(version, Refused::Quarantined));
     }
     let vip = stream.local_addr().unwrap_or(asking.settings.spec.address);
-    match offer::offer(asking, vip).await {
+    match offer::offer(asking, connect, vip).await {
         Ok(accepted) => Ok(accepted),
         // In the broker's own words.
         Err(offer::Failed { refused, answer: Some(answer) }) => {
@@ -229,14 +240,8 @@ async fn ask_brokers(asking: &Asking<'_>, stream: &TcpStream) -> Result<Accepted
 }
 
 /// Hands the connection over to a task of its own, which is smaller than this one.
-fn begin(
-    service: &Arc<Service>,
-    settings: &Settings,
-    stream: Stream,
-    client: SocketAddr,
-    connect: &Connect,
-    accepted: Accepted,
-) {
+fn begin(asking: &Asking<'_>, stream: Stream, connect: &Connect, accepted: Accepted<Answer>) {
+    let Asking { service, settings, client, ref identity, .. } = *asking;
     let Accepted { broker, answer, mut place, why } = accepted;
     let properties = match &answer.packet {
         AnswerPacket::Connack(connack) => Some(&connack.properties),
@@ -248,24 +253,24 @@ fn begin(
     let Ok(source) = broker.tcp().local_addr() else {
         return service.note_refusal(Refused::NoAnswer.name());
     };
-    let entry = service.registry.enter(Beginning {
-        client,
-        backend: Arc::clone(place.backend()),
-        source,
-        client_id: assigned.unwrap_or(connect.client_id()).into(),
-        username: connect.username().map(Into::into),
-        version: connect.version(),
-        why,
-        idle_timeout: idle_timeout(
-            keep_alive.unwrap_or(connect.keep_alive_s()),
-            settings.spec.idle_timeout,
-        ),
-        session: session_expiry_s.unwrap_or(connect.session_expiry_s()) > 0,
-    });
-    if !service.has(entry.connection.backend.id) {
-        // Removed between the choice and the entry: nobody else tells this connection.
-        entry.connection.end(super::end::Order::BackendRemoved);
-    }
+    let entry = enter(
+        service,
+        Beginning {
+            client,
+            backend: Arc::clone(place.backend()),
+            source,
+            client_id: assigned.unwrap_or(connect.client_id()).into(),
+            username: connect.username().map(Into::into),
+            server_name: identity.server_name.map(Into::into),
+            version: Some(connect.version()),
+            why,
+            idle_timeout: idle_timeout(
+                keep_alive.unwrap_or(connect.keep_alive_s()),
+                settings.spec.idle_timeout,
+            ),
+            session: session_expiry_s.unwrap_or(connect.session_expiry_s()) > 0,
+        },
+    );
     if let AnswerPacket::Connack(connack) = &answer.packet
         && connack.accepted()
     {
@@ -279,6 +284,21 @@ fn begin(
     let behind = connect.behind().to_vec();
     let connection = Arc::clone(&entry.connection);
     let relay = Relay::new(stream, broker, behind, answer.bytes, connection);
+    copy(service, relay, entry, place);
+}
+
+/// Enters a connection that a broker has accepted.
+pub fn enter(service: &Service, beginning: Beginning) -> Entry {
+    let entry = service.registry.enter(beginning);
+    if !service.has(entry.connection.backend.id) {
+        // Removed between the choice and the entry: nobody else tells this connection.
+        entry.connection.end(Order::BackendRemoved);
+    }
+    entry
+}
+
+/// Copies in a task of its own, until the end.
+pub fn copy(service: &Arc<Service>, relay: Relay<Stream, Stream>, entry: Entry, place: Place) {
     let service = Arc::clone(service);
     tokio::spawn(async move {
         let end = relay.run().await;
@@ -293,77 +313,4 @@ fn idle_timeout(keep_alive_s: u16, without: Duration) -> Duration {
         0 => without,
         seconds => Duration::from_millis(u64::from(seconds) * 1500),
     }
-}
-
-fn ended(service: &Service, entry: &Entry, end: &End) {
-    let one = &entry.connection;
-    service.closed(one);
-    tracing::debug!(client = %one.client, client_id = %one.client_id, %end, "connection ended");
-    let Settings { spec, log: Some(log), .. } = service.settings() else { return };
-    let (bytes_to_backend, bytes_to_client) = one.bytes();
-    let error = match end {
-        End::ClientFailed(error) | End::BrokerFailed(error) => Some(error.to_string()),
-        _ => None,
-    };
-    log.put(&Line {
-        time: unix_time(),
-        service: spec.name.as_str(),
-        client: one.client,
-        duration_ms: one.since.elapsed().as_millis() as u64,
-        end: end.name(),
-        error,
-        connect: Some(ConnectPart {
-            client_id: &one.client_id,
-            username: one.username.as_deref(),
-            version: one.version.to_string(),
-        }),
-        led: Some(LedPart {
-            backend: one.backend.name.as_str(),
-            broker: one.backend.address,
-            source: one.source,
-            why: &one.why.to_string(),
-            bytes_to_backend,
-            bytes_to_client,
-        }),
-    });
-}
-
-async fn refuse(
-    service: &Service,
-    settings: &Settings,
-    (client, began): (SocketAddr, Instant),
-    connect: Option<&Connect>,
-    stream: Option<Stream>,
-    no: No,
-) {
-    service.note_refusal(no.reason);
-    if let Some(log) = &settings.log {
-        log.put(&Line {
-            time: unix_time(),
-            service: settings.spec.name.as_str(),
-            client,
-            duration_ms: began.elapsed().as_millis() as u64,
-            end: no.reason,
-            error: no.error,
-            connect: connect.map(|connect| ConnectPart {
-                client_id: connect.client_id(),
-                username: connect.username(),
-                version: connect.version().to_string(),
-            }),
-            led: None,
-        });
-    }
-    let (Some(answer), Some(mut stream)) = (no.answer, stream) else { return };
-    let goodbye = async {
-        stream.write_all(&answer).await?;
-        stream.shutdown().await?;
-        drain(&mut stream).await
-    };
-    // Whoever has gone, or does not listen, need not hear it.
-    let _ = timeout(GOODBYE, goodbye).await;
-}
-
-fn unix_time() -> f64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    since.as_secs_f64()
 }

@@ -7,6 +7,7 @@ mod health;
 mod http;
 mod mqtt;
 mod nat;
+mod passthrough;
 mod proxy;
 mod proxy_tls;
 pub(super) mod report;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    proxy_tls,
+    passthrough, proxy_tls,
     report::{At, Checked},
 };
 use crate::{
@@ -96,6 +96,8 @@ fn settings(at: &At, raw: &raw::Mqtt) -> Checked<MqttSettings> {
     let log = at.optional("connection_log", raw.connection_log.as_ref(), value::absolute_path);
     let tls = proxy_tls::server(&at.key("tls"), raw.tls.as_ref());
     let broker_tls = proxy_tls::broker(&at.key("broker_tls"), raw.broker_tls.as_ref());
+    passthrough::without_connect(at, raw);
+    let routes = passthrough::routes(&at.key("tls_passthrough"), raw.tls_passthrough.as_deref());
     let from = prefixes(&at.key("proxy_protocol_from"), raw.proxy_protocol_from.as_deref());
     let known = [
         ("off", SendProxyProtocol::Off),
@@ -128,6 +130,7 @@ fn settings(at: &At, raw: &raw::Mqtt) -> Checked<MqttSettings> {
         connection_log: log?,
         tls: tls?,
         broker_tls: broker_tls?,
+        tls_passthrough: routes?,
         ..choosing?
     })
 }
@@ -201,6 +204,7 @@ fn choosing(at: &At, raw: &raw::Mqtt) -> Checked<MqttSettings> {
         ("username", HashKey::Username),
         ("certificate_cn", HashKey::CertificateCn),
         ("certificate_san", HashKey::CertificateSan),
+        ("server_name", HashKey::ServerName),
     ];
     let hash_key = at.defaulted("hash_key", raw.hash_key.as_ref(), default.hash_key, |text| {
         only(&[Policy::Hash], "hash")?;
@@ -214,6 +218,9 @@ fn choosing(at: &At, raw: &raw::Mqtt) -> Checked<MqttSettings> {
         }
         Ok(key)
     });
+    if let (Ok(policy), Ok(key)) = (policy, hash_key) {
+        passthrough::hash_fits(at, raw, policy, key);
+    }
     let capture = at.optional("hash_capture", raw.hash_capture.as_ref(), |text| {
         only(&[Policy::Hash], "hash")?;
         expression(text)

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    admission, backend, ejection, health, proxy,
+    admission, backend, ejection, health, passthrough, proxy,
     report::{At, Checked},
     settings::TICK,
 };
@@ -93,7 +93,16 @@ pub fn service(
         ejection::ejection(&at.key("ejection"), raw.ejection.as_ref(), mode.as_ref().ok().copied());
     let mqtt = proxy::proxy(&at.key("mqtt"), raw.mqtt, mode);
     let own = backend::Service { vip: vip.ok(), port, mode, around };
-    let backends = backend::backends(&at.key("backends"), &raw.backends.unwrap_or_default(), own);
+    let listed = raw.backends.unwrap_or_default();
+    let backends = backend::backends(&at.key("backends"), &listed, own);
+    if let Ok(Some(mqtt)) = &mqtt {
+        let routes = &mqtt.tls_passthrough;
+        // With a mistake in a backend, nobody knows its name.
+        if backends.len() == listed.len() {
+            passthrough::lead_to(&at.key("mqtt").key("tls_passthrough"), routes, &backends);
+        }
+        passthrough::without_ejection(&at.key("ejection"), routes, raw.ejection.as_ref());
+    }
     if let (Ok(Some(_)), Ok(limits), Ok(health)) = (slow_start, limits, &health) {
         can_start_slowly(&at.key("slow_start"), limits, health.as_ref(), &backends);
     }

@@ -36,7 +36,8 @@ pub use prefix::{InvalidPrefix, Prefix};
 pub use secret::Secret;
 pub use service::{Affinity, AllDown, Backend, Guard, Mode, Refusal, Service, Weight};
 pub use tls::{
-    BrokerTls, CertificateFiles, CertificateName, ClientCertificates, ServerTls, TlsVersion,
+    BrokerTls, CertificateFiles, CertificateName, ClientCertificates, ServerTls, TlsRoute,
+    TlsVersion,
 };
 
 /// A whole configuration.

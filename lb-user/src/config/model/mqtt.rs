@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{BrokerTls, Prefix, ServerTls, duration};
+use super::{BrokerTls, Prefix, ServerTls, TlsRoute, duration};
 
 /// The settings of a service in the mode `mqtt`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -60,6 +60,9 @@ pub struct MqttSettings {
     pub tls: Option<ServerTls>,
     /// TLS towards brokers; `None` means plain TCP.
     pub broker_tls: Option<BrokerTls>,
+    /// Where TLS goes that is handed on as it is, by the name that clients ask for; empty where it is
+    /// not, and then clients speak to the balancer.
+    pub tls_passthrough: Vec<TlsRoute>,
 }
 
 /// How brokers are told who the client is.
@@ -138,4 +141,7 @@ pub enum HashKey {
     /// The first Subject Alternative Name of the client's certificate; the Client Identifier where
     /// there is none.
     CertificateSan,
+    /// The name that the client asks for by TLS (SNI); the Client Identifier where there is none, if
+    /// the CONNECT is read.
+    ServerName,
 }

@@ -1,8 +1,10 @@
-//! TLS of a service in the mode `mqtt`: towards clients, and towards brokers.
+//! TLS of a service in the mode `mqtt`: towards clients, towards brokers, and passed through.
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+
+use super::Name;
 
 /// TLS towards clients.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -79,4 +81,14 @@ pub struct BrokerTls {
     pub server_name: Option<String>,
     /// What is shown to brokers that ask for a certificate.
     pub certificate: Option<CertificateFiles>,
+}
+
+/// Where clients go that ask for one of some names by TLS.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TlsRoute {
+    /// The names, lower case; `*.` at the beginning stands for one label. With none, the route is for
+    /// every other name, and for clients that ask for none.
+    pub server_names: Vec<String>,
+    /// The backends; with none, all of the service.
+    pub backends: Vec<Name>,
 }

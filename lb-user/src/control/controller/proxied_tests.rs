@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 
 use super::{stage::*, *};
-use crate::control::{error::Blame, report::BackendState};
+use crate::control::{error::Blame, rebalance::RebalanceOrder, report::BackendState};
 
 /// An address that nobody else uses: all of 127.0.0.0/8 is this host's.
 fn loopback() -> IpAddr {
@@ -91,4 +91,22 @@ async fn a_service_that_cannot_be_listened_at_changes_nothing() {
     assert!(error.hint().contains("another program"), "{}", error.hint());
     assert!(listens(vip));
     assert_eq!(controller.config().services[0].vip, vip);
+}
+
+#[tokio::test]
+async fn a_service_whose_routes_name_backends_has_no_shares_to_move_connections_by() {
+    let (dir, vip) = (tempfile::tempdir().unwrap(), loopback());
+    let with = |routes: &str| {
+        let mode = format!("mqtt\n    mqtt: {{ tls_passthrough: {routes} }}");
+        write(dir.path(), &services(vip, &mode));
+    };
+    with("[{}]");
+    let (mut controller, _tables) = fresh(dir.path());
+    let order = RebalanceOrder { dry_run: true, ..RebalanceOrder::default() };
+    controller.rebalance("mqtt", order).unwrap();
+    with("[{ backends: [b1, b2] }]");
+    controller.reload(false).unwrap();
+    let error = controller.rebalance("mqtt", order).unwrap_err();
+    assert_eq!(error.blame(), Blame::Conflict);
+    assert!(error.hint().contains("drain"), "{}", error.hint());
 }

@@ -18,6 +18,8 @@ pub enum Field {
     CommonName,
     /// The first Subject Alternative Name of the client's certificate.
     SubjectAltName,
+    /// The server's name that it asks for by TLS (SNI).
+    ServerName,
 }
 
 /// Whom a client says, or proves, to be. A field that is empty counts as missing: all clients
@@ -32,6 +34,8 @@ pub struct Identity<'a> {
     pub common_name: Option<&'a str>,
     /// The first Subject Alternative Name of the certificate that was verified.
     pub subject_alt_name: Option<&'a str>,
+    /// The server's name that it asks for by TLS (SNI), lower case.
+    pub server_name: Option<&'a str>,
 }
 
 /// Where a key comes from.
@@ -79,6 +83,7 @@ impl Field {
             Self::Username => identity.username,
             Self::CommonName => identity.common_name,
             Self::SubjectAltName => identity.subject_alt_name,
+            Self::ServerName => identity.server_name,
         }
     }
 
@@ -90,6 +95,7 @@ impl Field {
             Self::Username => "User Name",
             Self::CommonName => "Common Name of the certificate",
             Self::SubjectAltName => "Subject Alternative Name of the certificate",
+            Self::ServerName => "name asked for by TLS",
         }
     }
 }
@@ -120,6 +126,7 @@ mod tests {
             username: Some("acme@devices"),
             common_name: None,
             subject_alt_name: Some(""),
+            server_name: None,
         }
     }
 

@@ -2,8 +2,10 @@
 
 mod begin;
 mod bounds;
+mod documented;
 mod end;
 mod pass;
+mod passthrough;
 mod rebalance;
 mod rig;
 mod sticky;

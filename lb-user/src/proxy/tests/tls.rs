@@ -65,14 +65,14 @@ async fn shake(rig: &Rig, config: &Arc<ClientConfig>) -> io::Result<client::TlsS
     timeout(LIMIT, TlsConnector::from(Arc::clone(config)).connect(name, stream)).await.unwrap()
 }
 
-async fn expect<S: tokio::io::AsyncRead + Unpin>(stream: &mut S, expected: &[u8]) {
+pub async fn expect<S: tokio::io::AsyncRead + Unpin>(stream: &mut S, expected: &[u8]) {
     let mut bytes = vec![0; expected.len()];
     timeout(LIMIT, stream.read_exact(&mut bytes)).await.expect("nothing comes").unwrap();
     assert_eq!(bytes, expected);
 }
 
 /// Reads a header of the PROXY protocol, and nothing behind it.
-async fn header(broker: &mut Peer) -> Header {
+pub async fn header(broker: &mut Peer) -> Header {
     let mut bytes = Vec::new();
     loop {
         match decode(&bytes).unwrap() {

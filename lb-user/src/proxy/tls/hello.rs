@@ -33,6 +33,8 @@ pub enum HelloError {
     Malformed,
 }
 
+const UNEXPECTED_MESSAGE: u8 = 10;
+const DECODE_ERROR: u8 = 50;
 const HANDSHAKE: u8 = 22;
 const CLIENT_HELLO: u8 = 1;
 const SERVER_NAME: u16 = 0;
@@ -42,44 +44,91 @@ const HOST_NAME: u8 = 0;
 /// The most bytes of a record's content (RFC 8446, section 5.1).
 const MAX_RECORD: usize = 1 << 14;
 
-/// Reads the `ClientHello` at the start of `bytes`, all that came so far; `None` while it is incomplete.
-/// The records stay with the caller, to be passed on.
-pub fn read(bytes: &[u8]) -> Result<Option<Hello>, HelloError> {
-    let Some(message) = message(bytes)? else {
-        let full = bytes.len() >= MAX_HELLO_BYTES;
-        return if full { Err(HelloError::TooLong) } else { Ok(None) };
-    };
-    hello(&message).map(Some).ok_or(HelloError::Malformed)
+/// Puts a `ClientHello` together from the bytes that come, each of which it looks at once.
+#[derive(Debug, Default)]
+pub struct HelloReader {
+    bytes: Vec<u8>,
+    /// The handshake's first message, as far as it has come, without its records.
+    message: Vec<u8>,
+    /// So many of `bytes` have been looked at.
+    read: usize,
+    /// So many bytes the current record still has.
+    left: usize,
 }
 
-/// The body of the handshake's first message, put together from its records.
-fn message(bytes: &[u8]) -> Result<Option<Vec<u8>>, HelloError> {
-    let mut message = Vec::new();
-    let mut rest = bytes;
-    loop {
-        let Some((&[kind, major, _, high, low], behind)) = rest.split_first_chunk::<5>() else {
-            let begins = rest.iter().zip([HANDSHAKE, 3]).all(|(byte, want)| *byte == want);
-            return if begins { Ok(None) } else { Err(HelloError::NotTls) };
+impl HelloError {
+    /// The alert that the client is answered with (RFC 8446, section 6.2); `None` for one that speaks
+    /// no TLS.
+    #[must_use]
+    pub const fn alert(self) -> Option<u8> {
+        match self {
+            Self::NotTls => None,
+            Self::NotHello => Some(UNEXPECTED_MESSAGE),
+            Self::TooLong | Self::Malformed => Some(DECODE_ERROR),
+        }
+    }
+}
+
+impl HelloReader {
+    /// Takes what has come next; the `ClientHello` once it is whole.
+    ///
+    /// # Errors
+    ///
+    /// As soon as it can be none any more. Nothing may be fed after that.
+    pub fn feed(&mut self, bytes: &[u8]) -> Result<Option<Hello>, HelloError> {
+        self.bytes.extend_from_slice(bytes);
+        loop {
+            if self.left == 0 && !self.begin_record()? {
+                break;
+            }
+            let unread = &self.bytes[self.read..];
+            let content = &unread[..unread.len().min(self.left)];
+            if content.is_empty() {
+                break;
+            }
+            self.message.extend_from_slice(content);
+            self.read += content.len();
+            self.left -= content.len();
+            if let Some(body) = body(&self.message)? {
+                return hello(body).map(Some).ok_or(HelloError::Malformed);
+            }
+        }
+        let full = self.bytes.len() >= MAX_HELLO_BYTES;
+        if full { Err(HelloError::TooLong) } else { Ok(None) }
+    }
+
+    /// All that came, to be passed on.
+    #[must_use]
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
+    /// How much memory that takes.
+    #[must_use]
+    pub const fn held_bytes(&self) -> usize {
+        self.bytes.capacity() + self.message.capacity()
+    }
+
+    /// Reads the header of a record; whether there is one yet.
+    fn begin_record(&mut self) -> Result<bool, HelloError> {
+        let unread = &self.bytes[self.read..];
+        let Some(&[kind, major, _, high, low]) = unread.first_chunk::<5>() else {
+            let begins = unread.iter().zip([HANDSHAKE, 3]).all(|(byte, want)| *byte == want);
+            return if begins { Ok(false) } else { Err(HelloError::NotTls) };
         };
         let length = usize::from(u16::from_be_bytes([high, low]));
         // An empty record could be repeated for ever.
         if kind != HANDSHAKE || major != 3 || length == 0 || length > MAX_RECORD {
             return Err(HelloError::NotTls);
         }
-        let content = &behind[..behind.len().min(length)];
-        message.extend_from_slice(content);
-        if let Some(body) = body(&message)? {
-            return Ok(Some(body));
-        }
-        if content.len() < length {
-            return Ok(None);
-        }
-        rest = &behind[length..];
+        self.read += 5;
+        self.left = length;
+        Ok(true)
     }
 }
 
 /// The body of the message, once it is whole.
-fn body(message: &[u8]) -> Result<Option<Vec<u8>>, HelloError> {
+fn body(message: &[u8]) -> Result<Option<&[u8]>, HelloError> {
     if message.first().is_some_and(|kind| *kind != CLIENT_HELLO) {
         return Err(HelloError::NotHello);
     }
@@ -88,7 +137,7 @@ fn body(message: &[u8]) -> Result<Option<Vec<u8>>, HelloError> {
     if length > MAX_HELLO_BYTES {
         return Err(HelloError::TooLong);
     }
-    Ok(body.get(..length).map(<[u8]>::to_vec))
+    Ok(body.get(..length))
 }
 
 fn hello(body: &[u8]) -> Option<Hello> {

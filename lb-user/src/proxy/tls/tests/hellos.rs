@@ -6,9 +6,14 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::server::Acceptor;
 use tokio_rustls::rustls::{ClientConnection, pki_types::ServerName};
 
-use super::super::hello::{Hello, HelloError, MAX_HELLO_BYTES, read};
+use super::super::hello::{Hello, HelloError, HelloReader, MAX_HELLO_BYTES};
 use super::super::*;
 use super::pki::{Authority, Client, Subject, loopback, settings};
+
+/// What becomes of these bytes if nothing follows.
+fn read(bytes: &[u8]) -> Result<Option<Hello>, HelloError> {
+    HelloReader::default().feed(bytes)
+}
 
 /// What rustls sends first, to a server of this name.
 fn first_flight(client: &Client, name: &str) -> Vec<u8> {
@@ -45,6 +50,13 @@ fn the_name_is_read_as_rustls_reads_it_however_the_bytes_come() {
             assert_eq!(read(&bytes[..length]), Ok(None), "{length}");
         }
         assert_eq!(read(&[&bytes[..], b"what follows"].concat()), Ok(Some(want.clone())));
+        let (mut reader, mut found) = (HelloReader::default(), None);
+        for byte in &bytes {
+            assert_eq!(found, None);
+            found = reader.feed(&[*byte]).unwrap();
+        }
+        assert_eq!(found.as_ref(), Some(&want));
+        assert_eq!(reader.into_bytes(), bytes);
         let mut judge = Acceptor::default();
         judge.read_tls(&mut &bytes[..]).unwrap();
         let accepted = judge.accept().map_err(|(error, _)| error).unwrap().unwrap();
