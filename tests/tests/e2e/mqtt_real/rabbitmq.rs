@@ -27,7 +27,7 @@ const PROGRAMS: &str = "/usr/lib/rabbitmq/bin";
 /// Nodes and their tools trust whoever knows it.
 const COOKIE: &str = "of-these-tests";
 /// For one node; the first takes ten seconds on two cores.
-const START_LIMIT: Duration = Duration::from_secs(60);
+const START_LIMIT: Duration = Duration::from_mins(1);
 const PORT_MAPPER: u16 = 4369;
 
 /// A running node. Dropped, it is ended.
@@ -66,14 +66,14 @@ impl Node {
         let log = format!("port-mapper-{}", index + 1);
         let port_mapper = Process::start(&log, &mut command, &namespace, &directory).unwrap();
         let address = SocketAddr::from(([127, 0, 0, 1], PORT_MAPPER));
-        let serves = || namespace.run(|| TcpStream::connect(address).is_ok()).unwrap();
-        port_mapper.wait_ready(LIMIT, serves).unwrap();
+        let maps = || namespace.run(|| TcpStream::connect(address).is_ok()).unwrap();
+        port_mapper.wait_ready(LIMIT, maps).unwrap();
         let mut command = program("rabbitmq-server", &name, &directory);
         let log = format!("rabbitmq-{}", index + 1);
         let server = Process::start(&log, &mut command, &namespace, &directory).unwrap();
         let address = topology.broker_address(index, Family::V4);
-        let serves = || namespace.run(|| takes_clients_in(address).unwrap_or(false)).unwrap();
-        server.wait_ready(START_LIMIT, serves).unwrap();
+        let ready = || namespace.run(|| takes_clients_in(address).unwrap_or(false)).unwrap();
+        server.wait_ready(START_LIMIT, ready).unwrap();
         Self { name, namespace, directory, server, _port_mapper: port_mapper }
     }
 
