@@ -11,9 +11,14 @@ type Package = (&'static str, &'static str);
 
 /// What the tests in network namespaces run.
 pub const FOR_TESTS: &[Package] = &[
+    ("haproxy", "haproxy"),
     ("ip", "iproute2"),
     ("mosquitto", "mosquitto"),
+    ("/usr/share/nodejs/mqtt", "node-mqtt"),
+    ("openssl", "openssl"),
     ("ping", "iputils-ping"),
+    ("/usr/lib/python3/dist-packages/paho", "python3-paho-mqtt"),
+    ("/usr/lib/rabbitmq/bin/rabbitmq-server", "rabbitmq-server"),
     ("tshark", "tshark"),
 ];
 

@@ -18,9 +18,9 @@ impl Disconnect {
 
     /// The packet's bytes, without properties.
     #[must_use]
-    pub const fn encode(self) -> [u8; 3] {
-        // A packet of one byte has no properties, not even their length (section 3.14.2.2.1).
-        [0xe0, 1, self.code]
+    pub const fn encode(self) -> [u8; 4] {
+        // Their length could be left out (section 3.14.2.2.1), but rumqttc takes that for malformed.
+        [0xe0, 2, self.code, 0]
     }
 
     /// The name the standard gives the code.

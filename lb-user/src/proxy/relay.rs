@@ -19,7 +19,7 @@ use super::{
     half::{Broken, CHUNK_BYTES, Half},
     registry::Connection,
 };
-use crate::mqtt::Version;
+use crate::mqtt::{Disconnect, Version};
 
 /// When one side has closed, the other one has so long to follow, from its last byte on.
 const LINGER: Duration = Duration::from_secs(30);
@@ -182,7 +182,8 @@ where
         let client = &mut self.client;
         let goodbye = async {
             if between && self.to_client.is_drained() && !self.to_client.has_source_ended() {
-                client.write_all(&[0xe0, 1, order.reason_code()]).await?;
+                let disconnect = Disconnect { code: order.reason_code() };
+                client.write_all(&disconnect.encode()).await?;
                 client.flush().await?;
             }
             client.shutdown().await?;

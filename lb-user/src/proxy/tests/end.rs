@@ -61,7 +61,7 @@ async fn when_a_backend_is_removed_its_clients_are_told_and_others_stay() {
     snapshot.backends.remove(0);
     rig.apply(snapshot);
     // "Administrative action", between two packets and only there.
-    assert_eq!(v5.rest().await, [0xe0, 1, 0x98]);
+    assert_eq!(v5.rest().await, [0xe0, 2, 0x98, 0]);
     assert_eq!(broker.rest().await, b"");
     assert_eq!(v3.rest().await, b"");
     assert_eq!(torn.rest().await, b"");
@@ -107,7 +107,7 @@ async fn a_client_identifier_has_one_connection_and_the_newer_one_wins() {
     let rig = Rig::new(2, MqttSettings { takeover: true, ..settings() }).await;
     let (mut older, mut broker) = rig.accepted(0, Version::V5, "same").await;
     let (mut newer, mut other) = rig.accepted(1, Version::V311, "same").await;
-    assert_eq!(older.rest().await, [0xe0, 1, 0x8e]);
+    assert_eq!(older.rest().await, [0xe0, 2, 0x8e, 0]);
     assert_eq!(broker.rest().await, b"");
     until("one", || rig.connections() == 1).await;
     newer.send(&[0xc0, 0]).await;
@@ -145,7 +145,7 @@ async fn when_the_balancer_ends_clients_are_told_and_nobody_is_accepted() {
     };
     let began = Instant::now();
     let ((), told) = tokio::join!(rig.proxies.stop(), told);
-    assert_eq!(told, (vec![0xe0, 1, 0x8b], vec![]));
+    assert_eq!(told, (vec![0xe0, 2, 0x8b, 0], vec![]));
     assert!(began.elapsed() < Duration::from_secs(3), "nothing was waited for");
     let refused = async {
         while tokio::net::TcpStream::connect(rig.spec.address).await.is_ok() {

@@ -32,7 +32,7 @@ async fn crowded(clients: usize, version: Version) -> (Rig, Vec<(Peer, Peer)>) {
 
 #[tokio::test]
 async fn a_broker_that_joins_gets_its_share_at_the_pace_that_was_ordered() {
-    for (version, goodbye) in [(Version::V5, &[0xe0, 1, 0x9c][..]), (Version::V311, &[])] {
+    for (version, goodbye) in [(Version::V5, &[0xe0, 2, 0x9c, 0][..]), (Version::V311, &[])] {
         let (rig, clients) = crowded(10, version).await;
         let address = rig.spec.address;
         let dry = rig.proxies.rebalance(address, rules(20), Vec::new(), false).unwrap();
