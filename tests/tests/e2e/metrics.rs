@@ -1,6 +1,7 @@
 //! What Prometheus is told, scraped as it scrapes.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Instant;
@@ -10,6 +11,7 @@ use lb_tests::fleet::Fleet;
 use lb_tests::topology::{Arms, Family};
 use serde_json::{Value, json};
 
+use super::mqtt_edges::{certificate, directory_for};
 use super::{GRACE, LIMIT, Stage};
 
 /// Where it is scraped, in the balancer's namespace.
@@ -19,7 +21,11 @@ const PROXIED_PORT: u16 = 1884;
 const DOCS: &str = include_str!("../../../docs/metrics.md");
 
 fn stage() -> Stage {
-    Stage::with_config(Arms::Two, 3, |config| {
+    let directory = directory_for("metrics");
+    let (certificate_file, key_file) = certificate(&directory, "server");
+    let tls =
+        json!({ "certificates": [{ "certificate_file": certificate_file, "key_file": key_file }] });
+    let stage = Stage::with_config(Arms::Two, 3, |config| {
         config["api"]["metrics"] = json!(ADDRESS);
         config["services"][0]["health"]["type"] = json!("mqtt");
         config["services"][0]["max_connections"] = json!(1000);
@@ -30,8 +36,12 @@ fn stage() -> Stage {
             proxied[key] = json!(value);
         }
         proxied["port"] = json!(PROXIED_PORT);
+        proxied["mqtt"] = json!({ "tls": tls, "connect_within": "60s" });
         config["services"].as_array_mut().unwrap().push(proxied);
-    })
+    });
+    // They are read at the start.
+    fs::remove_dir_all(directory).unwrap();
+    stage
 }
 
 /// The answer to a GET on the TCP listener: all of it, and the body.

@@ -92,7 +92,7 @@ fn a_broker_that_joins_gets_its_share_when_it_is_ordered_and_every_client_comes_
 }
 
 /// A certificate that signs itself, with its key.
-fn certificate(directory: &Path, name: &str) -> (PathBuf, PathBuf) {
+pub fn certificate(directory: &Path, name: &str) -> (PathBuf, PathBuf) {
     let (certificate, key) =
         (directory.join(format!("{name}.pem")), directory.join(format!("{name}.key")));
     let made = Command::new("openssl")
@@ -154,7 +154,7 @@ impl Drop for TlsClient {
 #[test]
 fn tls_ends_at_the_balancer_and_a_renewed_certificate_disturbs_nobody() {
     let _exclusive = exclusive();
-    let directory = tempfile_dir();
+    let directory = directory_for("edges");
     let (file, key) = certificate(&directory, "server");
     let tls = json!({ "certificates": [{ "certificate_file": file, "key_file": key }] });
     let stage = stage(1, |service| service["mqtt"] = json!({ "tls": tls }));
@@ -189,8 +189,9 @@ fn tls_ends_at_the_balancer_and_a_renewed_certificate_disturbs_nobody() {
     fs::remove_dir_all(&directory).unwrap();
 }
 
-fn tempfile_dir() -> PathBuf {
-    let directory = std::env::temp_dir().join(format!("mqlb-edges-{}", std::process::id()));
+/// A new directory for files that a configuration names.
+pub fn directory_for(test: &str) -> PathBuf {
+    let directory = std::env::temp_dir().join(format!("mqlb-{test}-{}", std::process::id()));
     fs::create_dir_all(&directory).unwrap();
     directory
 }
