@@ -108,6 +108,16 @@ impl Owner {
         (self.0 >> 32) as u32
     }
 
+    /// Whether a new flow can have the port at tick `now`: nobody had it, or it has rested for more than
+    /// `rest_ticks`.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_free(self, now: u32, rest_ticks: u32) -> bool {
+        let rested =
+            self.has(port_flags::RESTING) && ticks::age(now, self.resting_since()) > rest_ticks;
+        self == Self::FREE || rested
+    }
+
     /// Whether the port, which `client` was written to last, is that of the entry `flow` of `key`.
     #[inline(always)]
     #[must_use]
@@ -158,9 +168,7 @@ impl Port {
     #[inline(always)]
     pub fn claim(&self, owner: Owner, now: u32, rest_ticks: u32) -> bool {
         let before = self.owner();
-        let rested =
-            before.has(port_flags::RESTING) && ticks::age(now, before.resting_since()) > rest_ticks;
-        (before == Owner::FREE || rested) && self.take(before, owner)
+        before.is_free(now, rest_ticks) && self.take(before, owner)
     }
 
     /// Frees a port that `owner` claimed and that no packet was sent from.

@@ -92,11 +92,7 @@ pub(super) fn is_stuck(owner: Owner) -> bool {
 
 /// Whether no new connection can get the port at tick `now`.
 pub(super) fn is_taken(port: &Port, now: u32, rest_ticks: u32) -> bool {
-    let owner = port.owner();
-    if owner.has(port_flags::RESTING) {
-        return ticks::age(now, owner.resting_since()) <= rest_ticks;
-    }
-    owner != Owner::FREE
+    !port.owner().is_free(now, rest_ticks)
 }
 
 #[cfg(test)]
