@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     net::SocketAddr,
+    ops::Deref,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed},
@@ -20,6 +21,23 @@ use crate::mqtt::Version;
 pub struct Connection {
     /// Its number, unlike that of any other connection of its service.
     pub number: u64,
+    /// What stays true of it.
+    beginning: Beginning,
+    /// When it began.
+    pub since: Instant,
+    /// The same, by the wall clock.
+    pub since_wall: SystemTime,
+    /// Milliseconds from `since` to the last byte of the client, up to 49 days.
+    heard_ms: AtomicU32,
+    to_backend: AtomicU64,
+    to_client: AtomicU64,
+    ordered: AtomicU8,
+    end: Notify,
+}
+
+/// What a connection begins with.
+#[derive(Debug)]
+pub struct Beginning {
     /// The client.
     pub client: SocketAddr,
     /// Its broker.
@@ -42,43 +60,14 @@ pub struct Connection {
     pub idle_timeout: Duration,
     /// Whether its broker keeps a session when it ends.
     pub session: bool,
-    /// When it began.
-    pub since: Instant,
-    /// The same, by the wall clock.
-    pub since_wall: SystemTime,
-    /// Milliseconds from `since` to the last byte of the client, up to 49 days.
-    heard_ms: AtomicU32,
-    to_backend: AtomicU64,
-    to_client: AtomicU64,
-    ordered: AtomicU8,
-    end: Notify,
 }
 
-/// What a connection begins with.
-#[derive(Debug)]
-pub struct Beginning {
-    /// See [`Connection`].
-    pub client: SocketAddr,
-    /// See [`Connection`].
-    pub backend: Arc<Backend>,
-    /// See [`Connection`].
-    pub source: SocketAddr,
-    /// See [`Connection`].
-    pub client_id: Box<str>,
-    /// See [`Connection`].
-    pub username: Option<Box<str>>,
-    /// See [`Connection`].
-    pub server_name: Option<Box<str>>,
-    /// See [`Connection`].
-    pub version: Option<Version>,
-    /// See [`Connection`].
-    pub accepted: bool,
-    /// See [`Connection`].
-    pub why: Why,
-    /// See [`Connection`].
-    pub idle_timeout: Duration,
-    /// See [`Connection`].
-    pub session: bool,
+impl Deref for Connection {
+    type Target = Beginning;
+
+    fn deref(&self) -> &Beginning {
+        &self.beginning
+    }
 }
 
 impl Connection {
@@ -158,35 +147,12 @@ pub struct Entry {
 impl Registry {
     /// One more.
     pub fn enter(self: &Arc<Self>, beginning: Beginning) -> Entry {
-        let Beginning {
-            client,
-            backend,
-            source,
-            client_id,
-            username,
-            server_name,
-            version,
-            accepted,
-            why,
-            idle_timeout,
-            session,
-        } = beginning;
         let mut live = self.lock();
         let number = live.next;
         live.next += 1;
         let connection = Arc::new(Connection {
             number,
-            client,
-            backend,
-            source,
-            client_id,
-            username,
-            server_name,
-            version,
-            accepted,
-            why,
-            idle_timeout,
-            session,
+            beginning,
             since: Instant::now(),
             since_wall: SystemTime::now(),
             heard_ms: AtomicU32::default(),
