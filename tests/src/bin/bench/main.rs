@@ -6,8 +6,10 @@
 
 mod bpf;
 mod busy;
+mod certificate;
 mod contender;
 mod control;
+mod cpu;
 mod document;
 mod end_to_end;
 mod flood;
@@ -31,7 +33,8 @@ use options::{Options, Part};
 
 /// The generated parts of the report.
 #[cfg(test)]
-const BLOCKS: [&str; 6] = ["machine", "packets", "end-to-end", "connections", "control", "flood"];
+const BLOCKS: [&str; 7] =
+    ["machine", "packets", "end-to-end", "connections", "control", "flood", "mqtt-mode"];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -60,6 +63,7 @@ fn run(options: &Options) -> Result<()> {
                 end_to_end::connections::run(options.quick, &options.mqlb, &print)?
             }
             Part::Control => control::run(options.quick, &options.mqlb, &print)?,
+            Part::MqttMode => end_to_end::mqtt_mode::run(options.quick, &options.mqlb, &print)?,
             Part::Flood => flood::run(options.quick, &options.mqlb, &print)?,
         };
         print(&format!("\n{}", block.text));

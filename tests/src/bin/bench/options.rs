@@ -12,11 +12,18 @@ pub enum Part {
     Connections,
     Control,
     Flood,
+    MqttMode,
 }
 
 impl Part {
-    const ALL: [Self; 5] =
-        [Self::Packets, Self::EndToEnd, Self::Connections, Self::Control, Self::Flood];
+    const ALL: [Self; 6] = [
+        Self::Packets,
+        Self::EndToEnd,
+        Self::Connections,
+        Self::Control,
+        Self::Flood,
+        Self::MqttMode,
+    ];
 
     const fn name(self) -> &'static str {
         match self {
@@ -25,6 +32,7 @@ impl Part {
             Self::Connections => "connections",
             Self::Control => "control",
             Self::Flood => "flood",
+            Self::MqttMode => "mqtt-mode",
         }
     }
 }
@@ -105,7 +113,7 @@ mod tests {
         for (line, says) in [
             (
                 "--mqlb m --only speed",
-                "the parts are packets, end-to-end, connections, control, flood",
+                "the parts are packets, end-to-end, connections, control, flood, mqtt-mode",
             ),
             ("--mqlb m --fast", "--quick"),
             ("--mqlb", "--mqlb wants a value"),
