@@ -21,8 +21,8 @@ pub fn time_of(processes: &[u32]) -> Result<Duration> {
     Ok(total)
 }
 
-/// The first column is nanoseconds on a CPU.
-fn parse(text: &str) -> Option<Duration> {
+/// The first column of a `schedstat` is nanoseconds on a CPU.
+pub fn parse(text: &str) -> Option<Duration> {
     text.split_whitespace().next()?.parse().ok().map(Duration::from_nanos)
 }
 

@@ -18,6 +18,7 @@ mod machine;
 mod options;
 mod packets;
 mod slab;
+mod splice;
 mod statistics;
 mod table;
 
@@ -33,8 +34,8 @@ use options::{Options, Part};
 
 /// The generated parts of the report.
 #[cfg(test)]
-const BLOCKS: [&str; 7] =
-    ["machine", "packets", "end-to-end", "connections", "control", "flood", "mqtt-mode"];
+const BLOCKS: [&str; 8] =
+    ["machine", "packets", "end-to-end", "connections", "control", "flood", "mqtt-mode", "splice"];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -64,6 +65,7 @@ fn run(options: &Options) -> Result<()> {
             }
             Part::Control => control::run(options.quick, &options.mqlb, &print)?,
             Part::MqttMode => end_to_end::mqtt_mode::run(options.quick, &options.mqlb, &print)?,
+            Part::Splice => splice::run(options.quick, &print)?,
             Part::Flood => flood::run(options.quick, &options.mqlb, &print)?,
         };
         print(&format!("\n{}", block.text));

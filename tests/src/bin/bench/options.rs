@@ -13,16 +13,18 @@ pub enum Part {
     Control,
     Flood,
     MqttMode,
+    Splice,
 }
 
 impl Part {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Packets,
         Self::EndToEnd,
         Self::Connections,
         Self::Control,
         Self::Flood,
         Self::MqttMode,
+        Self::Splice,
     ];
 
     const fn name(self) -> &'static str {
@@ -33,6 +35,7 @@ impl Part {
             Self::Control => "control",
             Self::Flood => "flood",
             Self::MqttMode => "mqtt-mode",
+            Self::Splice => "splice",
         }
     }
 }
@@ -113,7 +116,7 @@ mod tests {
         for (line, says) in [
             (
                 "--mqlb m --only speed",
-                "the parts are packets, end-to-end, connections, control, flood, mqtt-mode",
+                "the parts are packets, end-to-end, connections, control, flood, mqtt-mode, splice",
             ),
             ("--mqlb m --fast", "--quick"),
             ("--mqlb", "--mqlb wants a value"),

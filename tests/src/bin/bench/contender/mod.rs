@@ -96,7 +96,9 @@ impl Contender {
         let tls = service.certificate().map(|certificate| certificate.clients.clone());
         let mut brokers = Place::of(topology).brokers;
         if tls.is_some() {
-            brokers.iter_mut().for_each(|broker| broker.set_port(BROKER_TLS_PORT));
+            for broker in &mut brokers {
+                broker.set_port(BROKER_TLS_PORT);
+            }
         }
         let program = match self {
             Self::Direct => None,

@@ -77,7 +77,8 @@ fn measure(running: &Running, topology: &Topology, lengths: &Lengths) -> Result<
     let during = |load: &Load, length| {
         let before = cpu_time(running)?;
         let window = load.measure(length)?;
-        let own = cpu_time(running)?.zip(before).map(|(after, before)| after - before);
+        let own = cpu_time(running)?.zip(before);
+        let own = own.map(|(after, before)| after.saturating_sub(before));
         let each = own.map(|own| window.done as f64 / own.as_secs_f64());
         anyhow::Ok((window, each))
     };
