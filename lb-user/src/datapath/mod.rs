@@ -38,6 +38,7 @@ mod peers;
 mod pins;
 mod ports;
 mod programs;
+mod removal;
 mod rings;
 mod settling;
 mod sweep;
