@@ -203,6 +203,9 @@ pub struct BackendReport {
     pub ejected: Option<EjectedReport>,
     /// How often it was taken out for that.
     pub ejections: u64,
+    /// What it says of its own load, where the policy asks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load: Option<LoadReport>,
     /// Its slots of the ring.
     pub slots: u32,
     /// Its share of the new connections, 0 to 1.
@@ -214,6 +217,21 @@ pub struct BackendReport {
     /// Seconds until `traffic.open` counts all its connections; 0 if it does. `None` while most of
     /// them are in no table: where brokers answer directly, unless it drains.
     pub open_known_in_s: Option<u64>,
+}
+
+/// What a broker says of its own load.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LoadReport {
+    /// The load; `None` if it is not known, or too old: only connections count then.
+    pub value: Option<f64>,
+    /// Seconds since it was read last; `None` if it never was.
+    pub read_s_ago: Option<u64>,
+    /// Readings that ended.
+    pub reads: u64,
+    /// Those of them that failed.
+    pub failed_reads: u64,
+    /// Why the last one failed, if it did.
+    pub last_error: Option<String>,
 }
 
 /// What a backend may take; `None` is as much as comes.

@@ -12,10 +12,12 @@ mod backend;
 mod boundary;
 pub mod choose;
 mod end;
+mod error;
 mod farewell;
 mod half;
 mod header;
 mod listener;
+mod loads;
 mod log;
 mod offer;
 mod pace;
@@ -46,7 +48,8 @@ mod waiting;
 use crate::config::model::MqttSettings;
 
 pub use end::Refused;
-pub use proxies::{PrepareError, Proxies, Ready, Seen};
+pub use error::PrepareError;
+pub use proxies::{Proxies, Ready, Seen};
 pub use registry::Connection;
 pub use sessions::{Remembered, Sessions};
 

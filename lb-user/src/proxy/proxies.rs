@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    io,
     net::{Shutdown, SocketAddr, TcpListener},
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -12,11 +11,15 @@ use std::{
 use lb_common::counters::BackendCounters;
 use socket2::SockRef;
 use tokio::time::{Instant, timeout, timeout_at};
-use tokio::{runtime::Handle, sync::watch};
+use tokio::{
+    runtime::Handle,
+    sync::{Semaphore, watch},
+};
 
 use super::{
     end::Order,
-    listener,
+    error::PrepareError,
+    listener, loads,
     log::ConnectionLog,
     rebalance::{Assessment, Rules},
     rebalancing::{self, Progress},
@@ -26,10 +29,12 @@ use super::{
     sides::TlsSides,
     socket,
     spec::{ServiceSpec, Snapshot},
-    sticky::file::StickyFileError,
-    tls::{Expiry, TlsError},
+    tls::Expiry,
 };
-use crate::config::model::Name;
+use crate::load::{
+    gauge::Reading,
+    readers::{CONCURRENT_READINGS, Readers},
+};
 
 /// How long clients may take to hear that the balancer ends.
 const FAREWELL: Duration = Duration::from_secs(3);
@@ -39,6 +44,8 @@ const FAREWELL: Duration = Duration::from_secs(3);
 pub struct Proxies {
     running: Mutex<BTreeMap<SocketAddr, Running>>,
     runtime: Handle,
+    /// What readings of loads share.
+    load_slots: Arc<Semaphore>,
 }
 
 #[derive(Debug)]
@@ -79,67 +86,6 @@ struct Prepared {
     listener: Option<TcpListener>,
 }
 
-/// A service that cannot be served.
-#[derive(Debug, thiserror::Error)]
-pub enum PrepareError {
-    /// Its address cannot be listened at.
-    #[error("service {service}: listen at {address}: {source}")]
-    Listen {
-        /// Its name.
-        service: Name,
-        /// The address.
-        address: SocketAddr,
-        /// What the kernel said.
-        source: io::Error,
-    },
-    /// Its TLS cannot be set up.
-    #[error("service {service}: {source}")]
-    Tls {
-        /// Its name.
-        service: Name,
-        /// Why.
-        source: TlsError,
-    },
-    /// Its sticky sessions cannot be read.
-    #[error("service {service}: {source}")]
-    Sessions {
-        /// Its name.
-        service: Name,
-        /// Why.
-        source: StickyFileError,
-    },
-    /// Its log cannot be opened.
-    #[error("service {service}: open the log of connections {}: {source}", .path.display())]
-    Log {
-        /// Its name.
-        service: Name,
-        /// The file.
-        path: PathBuf,
-        /// What the kernel said.
-        source: io::Error,
-    },
-}
-
-impl PrepareError {
-    /// What to do about it.
-    #[must_use]
-    pub fn hint(&self) -> String {
-        let hint = match self {
-            Self::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
-                "another program listens there: end it, or choose another VIP or port"
-            }
-            Self::Listen { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
-                "ports below 1024 need CAP_NET_BIND_SERVICE: see docs/privileges.md"
-            }
-            Self::Listen { .. } => "choose a VIP and port that this host can listen at",
-            Self::Tls { source, .. } => source.hint(),
-            Self::Log { .. } => "its directory must exist, and mqlb be allowed to write there",
-            Self::Sessions { source, .. } => return source.hint(),
-        };
-        hint.to_owned()
-    }
-}
-
 /// What became of a service so far.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
@@ -160,7 +106,8 @@ impl Proxies {
     /// Outside of a tokio runtime, whose tasks its connections become.
     #[must_use]
     pub fn new() -> Self {
-        Self { running: Mutex::default(), runtime: Handle::current() }
+        let load_slots = Arc::new(Semaphore::new(CONCURRENT_READINGS));
+        Self { running: Mutex::default(), runtime: Handle::current(), load_slots }
     }
 
     /// Makes these services ready: opens what has to be opened. Nothing changes for those that run.
@@ -208,7 +155,10 @@ impl Proxies {
             let sessions = sessions
                 .transpose()
                 .map_err(|source| PrepareError::Sessions { service: name.clone(), source })?;
-            let settings = Settings { spec: Arc::new(spec.clone()), log, sessions, tls };
+            let known = running.get(address).and_then(|one| one.service.settings().load);
+            let load = loads::prepare(spec, known.filter(|_| !reread))
+                .map_err(|source| PrepareError::Load { service: name.clone(), source })?;
+            let settings = Settings { spec: Arc::new(spec.clone()), log, sessions, tls, load };
             ready.services.push(Prepared { settings, listener });
         }
         Ok(ready)
@@ -259,7 +209,8 @@ impl Proxies {
         let _runtime = self.runtime.enter();
         let address = settings.spec.address;
         self.keep(&settings);
-        let service = Arc::new(Service::new(settings));
+        let loads = Readers::new(self.runtime.clone(), Arc::clone(&self.load_slots));
+        let service = Arc::new(Service::new(settings, loads));
         service.publish(snapshot);
         let accepts = match listener.try_clone().and_then(tokio::net::TcpListener::from_std) {
             Ok(accepts) => accepts,
@@ -306,6 +257,13 @@ impl Proxies {
             log_lost: log.map_or(0, |log| log.lost()),
             expiries: tls.client().map_or_else(Vec::new, |server| server.expiries().to_vec()),
         }
+    }
+
+    /// What the brokers of the service at `address` say of their own loads, by number; nothing where the
+    /// policy does not ask.
+    #[must_use]
+    pub fn loads(&self, address: SocketAddr) -> HashMap<u32, Reading> {
+        self.service(address).map_or_else(HashMap::new, |service| service.readings())
     }
 
     /// Calls `visit` for each live connection of the service at `address`.

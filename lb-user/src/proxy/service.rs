@@ -1,7 +1,7 @@
 //! A service: its backends, its clients, and what they share.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
 };
 
@@ -22,6 +22,11 @@ use super::{
     spec::{BackendSpec, ServiceSpec, Snapshot},
     takeover::Owners,
     waiting::Waiting,
+};
+use crate::load::{
+    gauge::Reading,
+    readers::{Broker, Readers},
+    source::Source,
 };
 
 /// A service in the mode `mqtt`, as all of its connections see it.
@@ -52,6 +57,8 @@ pub struct Settings {
     pub sessions: Option<Arc<Sessions>>,
     /// TLS towards clients, and towards brokers.
     pub tls: TlsSides,
+    /// Where brokers tell their own loads, if the policy asks.
+    pub load: Option<Arc<Source>>,
 }
 
 #[derive(Debug)]
@@ -60,18 +67,32 @@ struct Choosing {
     snapshot: Snapshot,
     /// Those of the snapshot, in its order.
     backends: Vec<Arc<Backend>>,
+    /// Their own loads, where the policy wants to know.
+    loads: Readers,
+}
+
+impl Choosing {
+    /// Reads the loads of the brokers there are now, as `settings` say.
+    fn read_loads(&mut self, settings: &Settings) {
+        let Self { backends, loads, .. } = self;
+        let brokers = backends.iter().map(|one| {
+            let Backend { id, name, address, .. } = &**one;
+            Broker { id: *id, name, address: *address }
+        });
+        loads.set(&settings.spec.name, settings.load.as_ref(), brokers);
+    }
 }
 
 impl Service {
-    /// One without backends.
+    /// One without backends, whose loads `loads` shall read.
     #[must_use]
-    pub fn new(settings: Settings) -> Self {
+    pub fn new(settings: Settings, loads: Readers) -> Self {
         let snapshot = Snapshot::default();
         let routing = Routing::new(&settings.spec.settings, &snapshot);
         Self {
             gates: Gates::new(settings.spec.settings.pacing),
             settings: RwLock::new(settings),
-            choosing: Mutex::new(Choosing { routing, snapshot, backends: Vec::new() }),
+            choosing: Mutex::new(Choosing { routing, snapshot, backends: Vec::new(), loads }),
             waiting: Waiting::default(),
             registry: Arc::default(),
             owners: Mutex::default(),
@@ -91,17 +112,18 @@ impl Service {
         self.gates.set(settings.spec.settings.pacing);
         let mut current = self.settings.write().unwrap_or_else(PoisonError::into_inner);
         let same = policy::is_same(&current.spec.settings, &settings.spec.settings);
-        let spec = Arc::clone(&settings.spec);
-        *current = settings;
+        *current = settings.clone();
         drop(current);
+        let mut choosing = lock(&self.choosing);
         if !same {
-            let mut choosing = lock(&self.choosing);
-            choosing.routing = Routing::new(&spec.settings, &choosing.snapshot);
+            choosing.routing = Routing::new(&settings.spec.settings, &choosing.snapshot);
         }
+        choosing.read_loads(&settings);
     }
 
     /// Changes the backends. Connections of those that are not among them end.
     pub fn publish(&self, snapshot: Snapshot) {
+        let settings = self.settings();
         let mut choosing = lock(&self.choosing);
         if choosing.snapshot == snapshot {
             return;
@@ -117,6 +139,7 @@ impl Service {
         let before = std::mem::replace(&mut choosing.snapshot, snapshot);
         let Choosing { routing, snapshot, .. } = &mut *choosing;
         routing.set_members(&before, snapshot);
+        choosing.read_loads(&settings);
         let kept: Vec<u32> = choosing.backends.iter().map(|backend| backend.id).collect();
         drop(choosing);
         self.gates.retain_backends(|id| kept.contains(&id));
@@ -163,6 +186,12 @@ impl Service {
         pairs.map(|(spec, one)| (spec.id, spec.weight, one.load(), spec.accepts)).collect()
     }
 
+    /// What brokers say of their own loads, by number; nothing where the policy does not ask.
+    #[must_use]
+    pub fn readings(&self) -> HashMap<u32, Reading> {
+        lock(&self.choosing).loads.readings(Instant::now().into_std())
+    }
+
     /// Whether clients that ask for this name by TLS are led anywhere.
     #[must_use]
     pub fn has_route(&self, server_name: Option<&str>) -> bool {
@@ -176,14 +205,17 @@ impl Service {
         tried: &[u32],
     ) -> Result<(Place, Why), Refused> {
         let mut choosing = lock(&self.choosing);
-        let Choosing { routing, snapshot, backends } = &mut *choosing;
+        let Choosing { routing, snapshot, backends, loads } = &mut *choosing;
         let route = routing.find(client.identity.server_name);
         let route = route.ok_or(Refused::UnknownServerName)?;
         let all = snapshot.backends.iter().zip(backends.iter());
         let led_to: Vec<_> = all.filter(|(spec, _)| routing.leads_to(route, &spec.name)).collect();
         let pairs = || led_to.iter().copied();
         let chooser = routing.chooser(route).ok_or(Refused::UnknownServerName)?;
-        let candidates: Vec<Candidate> = pairs().map(|(spec, one)| candidate(spec, one)).collect();
+        let now = Instant::now().into_std();
+        let candidates: Vec<Candidate> = pairs()
+            .map(|(spec, one)| Candidate { load: loads.load(spec.id, now), ..candidate(spec, one) })
+            .collect();
         let random = [fastrand::u64(..), fastrand::u64(..)];
         let Some(Choice { id, why }) = chooser.choose(&candidates, client, tried, random) else {
             let mut full = pairs().filter(|(spec, one)| {

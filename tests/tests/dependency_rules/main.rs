@@ -15,7 +15,7 @@ use sources::{Crate, Names, is_below};
 const STANDARD: [&str; 3] = ["core", "alloc", "std"];
 
 /// The parts of the controller that decide, and do nothing else.
-const PURE: [&str; 25] = [
+const PURE: [&str; 29] = [
     "config",
     "control::datapath",
     "control::desired",
@@ -27,6 +27,10 @@ const PURE: [&str; 25] = [
     "control::tables",
     "health::ejection",
     "health::state",
+    "load::gauge",
+    "load::json",
+    "load::number",
+    "load::prometheus",
     "mqtt",
     "pcapng",
     "proxy::boundary",

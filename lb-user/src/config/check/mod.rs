@@ -5,6 +5,7 @@ mod backend;
 mod ejection;
 mod health;
 mod http;
+mod load;
 mod mqtt;
 mod nat;
 mod passthrough;

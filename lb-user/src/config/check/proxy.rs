@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    passthrough, proxy_tls,
+    load, passthrough, proxy_tls,
     report::{At, Checked},
 };
 use crate::{
@@ -35,7 +35,9 @@ pub fn proxy(
     mode: Checked<Mode>,
 ) -> Checked<Option<MqttSettings>> {
     if mode?.is_proxied() {
-        return settings(at, &raw.unwrap_or_default()).map(Some);
+        let mut raw = raw.unwrap_or_default();
+        let load = raw.load.take();
+        return settings(at, &raw, load).map(Some);
     }
     match raw {
         None => Ok(None),
@@ -67,9 +69,9 @@ pub fn without_meaning(at: &At, raw: &raw::Service) {
     }
 }
 
-fn settings(at: &At, raw: &raw::Mqtt) -> Checked<MqttSettings> {
+fn settings(at: &At, raw: &raw::Mqtt, load: Option<raw::Load>) -> Checked<MqttSettings> {
     let default = defaults::MQTT;
-    let choosing = choosing(at, raw);
+    let choosing = choosing(at, raw, load);
     let sizes = sizes(at, raw);
     let count = |key, text: Option<&raw::Text>, default, most| {
         let hint = format!("choose 1 to {most}");
@@ -179,12 +181,13 @@ fn sticky(at: &At, raw: &raw::Sticky) -> Checked<StickySettings> {
 }
 
 /// The settings of the choice; the others are defaults.
-fn choosing(at: &At, raw: &raw::Mqtt) -> Checked<MqttSettings> {
+fn choosing(at: &At, raw: &raw::Mqtt, load: Option<raw::Load>) -> Checked<MqttSettings> {
     let default = defaults::MQTT;
     let policies = [
         ("round_robin", Policy::RoundRobin),
         ("random_of_two", Policy::RandomOfTwo),
         ("least_connections", Policy::LeastConnections),
+        ("least_load", Policy::LeastLoad),
         ("source", Policy::Source),
         ("hash", Policy::Hash),
         ("fill_first", Policy::FillFirst),
@@ -237,12 +240,14 @@ fn choosing(at: &At, raw: &raw::Mqtt) -> Checked<MqttSettings> {
     if policy == Ok(Policy::FillFirst) && fill == Ok(None) {
         at.key("fill_connections").reject(Fault::new("missing", hint));
     }
+    let load = load::load(&at.key("load"), load, policy);
     Ok(MqttSettings {
         policy: policy?,
         hash_key: hash_key?,
         hash_capture: capture?,
         bounded_load: bounded?,
         fill_connections: fill?,
+        load: load?,
         ..default
     })
 }

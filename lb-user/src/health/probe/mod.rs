@@ -7,7 +7,8 @@ mod any_certificate;
 mod deadline;
 mod error;
 mod http;
-mod mqtt;
+pub mod load;
+pub mod mqtt;
 mod tcp;
 pub mod tls;
 
