@@ -10,6 +10,7 @@ mod failure;
 mod greeting;
 mod icmp;
 mod kernel;
+mod load;
 mod metrics;
 mod mqtt_edges;
 mod mqtt_mode;
