@@ -20,6 +20,7 @@ use crate::{
         },
     },
     config::model::Weight,
+    load::number,
 };
 
 /// Lists the backends.
@@ -119,13 +120,7 @@ const LOAD: usize = 8;
 /// What the broker says of its load.
 fn load(backend: &BackendReport) -> Cell {
     let Some(load) = &backend.load else { return Cell::number("-") };
-    load.value.map_or_else(|| Cell::warning("unknown"), |load| Cell::number(short(load)))
-}
-
-/// A load in three or four digits, as far as that is possible.
-fn short(load: f64) -> String {
-    let places = if load < 100.0 { 2 } else { 0 };
-    format!("{load:.places$}")
+    load.value.map_or_else(|| Cell::warning("unknown"), |load| Cell::number(number::short(load)))
 }
 
 /// The backends, a line each.

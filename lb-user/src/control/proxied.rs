@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     config::model::{Backend, Config, Policy, Service},
-    load::gauge::Reading,
+    load::{gauge::Reading, number},
     proxy::{
         Connection,
         spec::{BackendSpec, ServiceSpec, Snapshot, SourceLists},
@@ -215,7 +215,7 @@ impl Controller {
             };
             let name = &backend.name;
             answer.because(match (load, last_error) {
-                (Some(load), _) => format!("{name} has the load {load}"),
+                (Some(load), _) => format!("{name} has the load {}", number::short(*load)),
                 (None, Some(error)) => {
                     format!("the load of {name} is not known, and counts as the mean: {error}")
                 }

@@ -1,5 +1,6 @@
 //! What the controller says about itself: the answers of the API, as Rust types.
 
+mod load;
 mod traffic;
 
 use std::{
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::difference::Difference;
 use crate::config::model::{AllDown, Mode, Name, Policy, Refusal};
 
+pub use load::LoadReport;
 pub use traffic::{Connacks, Traffic};
 
 /// The whole picture.
@@ -217,21 +219,6 @@ pub struct BackendReport {
     /// Seconds until `traffic.open` counts all its connections; 0 if it does. `None` while most of
     /// them are in no table: where brokers answer directly, unless it drains.
     pub open_known_in_s: Option<u64>,
-}
-
-/// What a broker says of its own load.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct LoadReport {
-    /// The load; `None` if it is not known, or too old: only connections count then.
-    pub value: Option<f64>,
-    /// Seconds since it was read last; `None` if it never was.
-    pub read_s_ago: Option<u64>,
-    /// Readings that ended.
-    pub reads: u64,
-    /// Those of them that failed.
-    pub failed_reads: u64,
-    /// Why the last one failed, if it did.
-    pub last_error: Option<String>,
 }
 
 /// What a backend may take; `None` is as much as comes.

@@ -27,7 +27,6 @@ use crate::{
         checker::Snapshot,
         state::{Health, Run},
     },
-    load::gauge::Reading,
     ring::{self, transition::Summary},
 };
 
@@ -138,7 +137,7 @@ impl Controller {
             let check = checks.get(id).filter(|_| service.health.is_some());
             let known_in = if slots_of_ring.is_some() { known_in(*id) } else { Some(0) };
             let facts = Facts { slots, check, traffic: carried, known_in };
-            let load = loads.remove(id).map(load_report);
+            let load = loads.remove(id).map(LoadReport::from);
             backends
                 .push(BackendReport { load, ..self.backend_report(service, *id, backend, facts) });
         }
@@ -266,16 +265,6 @@ struct Facts<'a> {
     traffic: Traffic,
     /// See [`BackendReport::open_known_in_s`].
     known_in: Option<u64>,
-}
-
-fn load_report(reading: Reading) -> LoadReport {
-    LoadReport {
-        value: reading.load,
-        read_s_ago: reading.age.map(|age| age.as_secs()),
-        reads: reading.reads,
-        failed_reads: reading.failed,
-        last_error: reading.last_error,
-    }
 }
 
 fn service_state(backends: &[BackendReport]) -> ServiceState {

@@ -61,6 +61,13 @@ pub fn from_text(text: &[u8]) -> Result<f64, ValueError> {
     load(number)
 }
 
+/// A load for people: with two places, or none where it is large.
+#[must_use]
+pub fn short(load: f64) -> String {
+    let places = if load < 100.0 { 2 } else { 0 };
+    format!("{load:.places$}")
+}
+
 /// The beginning of `text`: what a broker sends may be long.
 pub(super) fn shown(text: &str) -> String {
     match text.char_indices().nth(SHOWN) {

@@ -179,7 +179,7 @@ impl Proxies {
                         self.runtime.spawn(sessions::save(left));
                     }
                     self.keep(&settings);
-                    running.service.set(settings);
+                    running.service.set(&settings);
                     running.service.publish(snapshot);
                     Some(running)
                 }

@@ -108,7 +108,7 @@ impl Service {
     }
 
     /// Changes what holds for new connections.
-    pub fn set(&self, settings: Settings) {
+    pub fn set(&self, settings: &Settings) {
         self.gates.set(settings.spec.settings.pacing);
         let mut current = self.settings.write().unwrap_or_else(PoisonError::into_inner);
         let same = policy::is_same(&current.spec.settings, &settings.spec.settings);
@@ -118,7 +118,7 @@ impl Service {
         if !same {
             choosing.routing = Routing::new(&settings.spec.settings, &choosing.snapshot);
         }
-        choosing.read_loads(&settings);
+        choosing.read_loads(settings);
     }
 
     /// Changes the backends. Connections of those that are not among them end.

@@ -105,7 +105,15 @@ fn is_impure(path: &Names) -> bool {
     let clock = path
         .windows(2)
         .any(|pair| ["Instant", "SystemTime"].contains(&pair[0].as_str()) && pair[1] == "now");
-    let effects = ["api", "cli", "datapath", "health::probe", "health::checker"];
+    let effects = [
+        "api",
+        "cli",
+        "datapath",
+        "health::probe",
+        "health::checker",
+        "load::readers",
+        "load::source",
+    ];
     let own = path[0] == "crate" && effects.iter().any(|one| is_below(&path[1..].join("::"), one));
     path[0] == "tokio" || path[0].starts_with("tokio_") || names_aya(path) || clock || own
 }

@@ -83,7 +83,7 @@ fn tell(mut stream: TcpStream, load: u32) {
 }
 
 /// Two brokers, whose loads the IPv4 service reads from `source`; `before` runs before the balancer does.
-fn stage<T>(kind: &Kind, source: Value, before: impl FnOnce(&Topology) -> T) -> (Stage, T) {
+fn stage<T>(kind: &Kind, source: &Value, before: impl FnOnce(&Topology) -> T) -> (Stage, T) {
     let topology = Topology::new(Arms::Two, 2).unwrap();
     let brokers = (0..2).map(|index| Broker::start(&topology, index, kind).unwrap()).collect();
     let beside = before(&topology);
@@ -130,7 +130,7 @@ fn new_clients_avoid_a_loaded_broker_and_connections_count_alone_when_nothing_te
         "interval": "500ms", "timeout": "500ms", "max_age": "3s",
     });
     let agents = |topology: &Topology| [0, 1].map(|index| agent(topology, index, &busy[index]));
-    let (stage, [first, second]) = stage(&Kind::Mosquitto, source, agents);
+    let (stage, [first, second]) = stage(&Kind::Mosquitto, &source, agents);
     wait_loads(&stage, |loads| loads == [Some(30.0), Some(10.0)]);
     let (early, shares) = connect(&stage, "early", 80);
     assert_eq!(shares, [20, 60]);
@@ -152,13 +152,16 @@ fn new_clients_avoid_a_loaded_broker_and_connections_count_alone_when_nothing_te
     let values = scrape(&stage);
     let metric = |name: &str, broker: &str| {
         let labels = format!("{{service=\"mqtt-v4\",backend=\"{broker}\"}}");
-        values.get(&format!("mqlb_backend_load{name}{labels}")).map(|value| *value as u64)
+        values.get(&format!("mqlb_backend_load{name}{labels}")).copied()
     };
-    assert_eq!([metric("", "broker-1"), metric("", "broker-2")], [None, Some(10)]);
-    assert_eq!([metric("_known", "broker-1"), metric("_known", "broker-2")], [Some(0), Some(1)]);
-    assert!(metric("_reads_failed_total", "broker-1") > Some(2), "{values:?}");
-    assert_eq!(metric("_reads_failed_total", "broker-2"), Some(0));
-    assert!(metric("_reads_total", "broker-2") > Some(2), "{values:?}");
+    assert_eq!([metric("", "broker-1"), metric("", "broker-2")], [None, Some(10.0)]);
+    assert_eq!(
+        [metric("_known", "broker-1"), metric("_known", "broker-2")],
+        [Some(0.0), Some(1.0)]
+    );
+    assert!(metric("_reads_failed_total", "broker-1") > Some(2.0), "{values:?}");
+    assert_eq!(metric("_reads_failed_total", "broker-2"), Some(0.0));
+    assert!(metric("_reads_total", "broker-2") > Some(2.0), "{values:?}");
 
     drop(second);
     wait_loads(&stage, |loads| loads == [None, None]);
@@ -203,7 +206,7 @@ fn what_mosquitto_publishes_of_itself_leads_new_clients_to_the_idle_broker() {
         "type": "sys", "topic": "$SYS/broker/load/messages/received/1min", "interval": "1s",
     });
     let kind = Kind::MosquittoWith("sys_interval 1\n".into());
-    let (stage, _publisher) = stage(&kind, source, |topology| publisher(topology, 0));
+    let (stage, _publisher) = stage(&kind, &source, |topology| publisher(topology, 0));
     wait_loads(
         &stage,
         |loads| matches!(loads, [Some(busy), Some(idle)] if busy > 500.0 && busy > 10.0 * idle),

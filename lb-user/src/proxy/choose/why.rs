@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::key::Field;
+use crate::load::number;
 
 /// Why a backend was chosen. Backends are named by number; whoever shows it puts the chosen one's name
 /// in front.
@@ -167,16 +168,10 @@ impl fmt::Display for Why {
 
 impl fmt::Display for Told {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = |f: &mut fmt::Formatter<'_>, number: f32| {
-            let places = if number < 100.0 { 2 } else { 0 };
-            write!(f, "{number:.places$}")
-        };
         match *self {
             Self::Load { load, mean } => {
-                f.write_str("load ")?;
-                shown(f, load)?;
-                f.write_str(" where the mean is ")?;
-                shown(f, mean)
+                let [load, mean] = [load, mean].map(|load| number::short(load.into()));
+                write!(f, "load {load} where the mean is {mean}")
             }
             Self::Nothing => f.write_str("load not known, counted as the mean"),
             Self::NothingByAny => f.write_str("no load is known"),
