@@ -15,6 +15,7 @@ use lb_user::load::json::Pointer;
 use lb_user::load::prometheus::Selector;
 use lb_user::load::source::Source;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 const TOPIC: &str = "$SYS/load";
@@ -45,17 +46,21 @@ async fn told(source: LoadSource, address: SocketAddr) -> Result<f64, String> {
     reading(source, address, Duration::from_secs(5)).await
 }
 
+async fn request(stream: &mut TcpStream) -> String {
+    let mut request = Vec::new();
+    while !request.ends_with(b"\r\n\r\n") {
+        request.push(stream.read_u8().await.unwrap());
+    }
+    String::from_utf8(request).unwrap()
+}
+
 /// Tells of each request, and answers it.
 async fn http_server(answer: Vec<u8>) -> (SocketAddr, mpsc::UnboundedReceiver<String>) {
     let (seen, requests) = mpsc::unbounded_channel();
     let address = server(move |mut stream| {
         let (seen, answer) = (seen.clone(), answer.clone());
         async move {
-            let mut request = Vec::new();
-            while !request.ends_with(b"\r\n\r\n") {
-                request.push(stream.read_u8().await.unwrap());
-            }
-            seen.send(String::from_utf8(request).unwrap()).unwrap();
+            seen.send(request(&mut stream).await).unwrap();
             let _ = stream.write_all(&answer).await;
         }
     })
@@ -145,6 +150,7 @@ async fn an_answer_without_end_is_cut_off_in_bytes_and_in_time() {
     let error = told(load(), http_server(answer(&long)).await.0).await.unwrap_err();
     assert_eq!(error, "the answer by HTTP is longer than 1048576 bytes");
     let slow = server(|mut stream| async move {
+        request(&mut stream).await;
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await;
         while stream.write_all(b" ").await.is_ok() {
             tokio::time::sleep(Duration::from_millis(10)).await;

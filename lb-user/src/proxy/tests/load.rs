@@ -86,8 +86,8 @@ fn load_settings(port: u16) -> LoadSettings {
         source: LoadSource::Http { request, credentials: None, value },
         port: Some(port),
         interval: Duration::from_millis(50),
-        timeout: Duration::from_millis(50),
-        max_age: Duration::from_millis(500),
+        timeout: Duration::from_secs(1),
+        max_age: Duration::from_secs(2),
     }
 }
 
