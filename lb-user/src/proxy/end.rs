@@ -130,6 +130,8 @@ pub enum Refused {
     ConnectUnfinished,
     /// The CONNECTs of all together take too much memory.
     ConnectMemory,
+    /// It went away while it waited for its turn, or for a broker.
+    ClientGone,
     /// No backend takes new connections.
     NoBackend,
     /// Every backend has as many connections as it may have.
@@ -152,7 +154,7 @@ pub enum Refused {
 
 impl Refused {
     /// All of them, each once.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::TlsFailed,
         Self::UnknownServerName,
         Self::CertificateName,
@@ -161,6 +163,7 @@ impl Refused {
         Self::ConnectTimeout,
         Self::ConnectUnfinished,
         Self::ConnectMemory,
+        Self::ClientGone,
         Self::NoBackend,
         Self::Full,
         Self::NoAnswer,
@@ -184,6 +187,7 @@ impl Refused {
             Self::ConnectTimeout => "connect_timeout",
             Self::ConnectUnfinished => "connect_unfinished",
             Self::ConnectMemory => "connect_memory",
+            Self::ClientGone => "client_gone",
             Self::NoBackend => "no_backend",
             Self::Full => "full",
             Self::NoAnswer => "no_answer",
@@ -197,7 +201,7 @@ impl Refused {
     }
 
     /// The reason code of the CONNACK that the client gets, in the words of MQTT 5.0 (section
-    /// 3.2.2.2); `None` if it gets none, because it has not said what it speaks.
+    /// 3.2.2.2); `None` if it gets none, because it has not said what it speaks, or has gone.
     #[must_use]
     pub const fn reason_code(self) -> Option<u8> {
         match self {
@@ -208,6 +212,7 @@ impl Refused {
             | Self::ConnectTimeout
             | Self::ConnectUnfinished
             | Self::ConnectMemory
+            | Self::ClientGone
             | Self::ProxyHeader => None,
             Self::NoBackend | Self::NoAnswer | Self::Unavailable | Self::PacedBackend => Some(0x88),
             // Not authorized.

@@ -11,6 +11,7 @@
 mod backend;
 mod boundary;
 pub mod choose;
+mod departure;
 mod end;
 mod farewell;
 mod half;

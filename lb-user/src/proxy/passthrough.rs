@@ -8,6 +8,7 @@ use tokio::{net::TcpStream, time::Instant};
 use super::{
     backend::Backend,
     choose::key::Identity,
+    departure,
     end::Refused,
     farewell::{No, Refusing, refuse},
     offer::{self, Accepted, Asking, Greeting},
@@ -49,10 +50,18 @@ pub async fn lead(
     // Nothing else was agreed to: what the client offers by ALPN, its broker chooses from.
     let tlvs = Tlvs { authority: hello.server_name.clone(), ..Tlvs::default() };
     let asking = Asking { service, settings, client, identity, tlvs };
-    match ask_brokers(&asking, &Flight(bytes), &stream).await {
-        Ok(accepted) => begin(&asking, stream, accepted),
+    let vip = stream.local_addr().unwrap_or(settings.spec.address);
+    let (mut stream, mut ahead) = (Stream::Plain(stream), Vec::new());
+    let flight = Flight(bytes);
+    let asked = tokio::select! {
+        biased;
+        asked = ask_brokers(&asking, &flight, vip) => asked,
+        () = departure::gone(&mut stream, &mut ahead) => Err(Refused::ClientGone),
+    };
+    match asked {
+        Ok(accepted) => begin(&asking, stream, (accepted, ahead)),
         Err(refused) => {
-            let who = Refusing { server_name, stream: Some(Stream::Plain(stream)), ..nobody };
+            let who = Refusing { server_name, stream: Some(stream), ..nobody };
             refuse(service, settings, who, No::by_alert(refused, refused.alert())).await;
         }
     }
@@ -102,13 +111,12 @@ fn no_hello(error: HelloError) -> No {
 async fn ask_brokers(
     asking: &Asking<'_>,
     flight: &Flight,
-    stream: &TcpStream,
+    vip: SocketAddr,
 ) -> Result<Accepted<Vec<u8>>, Refused> {
     // Before it waits for its turn: whoever tries names shall not take that of others.
     if !asking.service.has_route(asking.identity.server_name) {
         return Err(Refused::UnknownServerName);
     }
-    let vip = stream.local_addr().unwrap_or(asking.settings.spec.address);
     offer::offer(asking, flight, vip).await.map_err(|failed| failed.refused)
 }
 
@@ -139,7 +147,8 @@ impl Greeting for Flight {
     }
 }
 
-fn begin(asking: &Asking<'_>, stream: TcpStream, accepted: Accepted<Vec<u8>>) {
+/// `ahead` is what the client has sent behind its hello.
+fn begin(asking: &Asking<'_>, stream: Stream, (accepted, ahead): (Accepted<Vec<u8>>, Vec<u8>)) {
     let Asking { service, settings, client, ref identity, .. } = *asking;
     let Accepted { broker, answer, mut place, why } = accepted;
     let Ok(source) = broker.tcp().local_addr() else {
@@ -165,7 +174,6 @@ fn begin(asking: &Asking<'_>, stream: TcpStream, accepted: Accepted<Vec<u8>>) {
         },
     );
     let connection = Arc::clone(&entry.connection);
-    let stream = Stream::Plain(stream);
-    let relay = Relay::new(stream, broker, Vec::new(), answer, connection);
+    let relay = Relay::new(stream, broker, ahead, answer, connection);
     copy(service, relay, entry, place);
 }

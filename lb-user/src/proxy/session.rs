@@ -18,6 +18,7 @@ use tokio::{
 use super::{
     backend::Place,
     choose::key::Identity,
+    departure,
     end::{Order, Refused},
     farewell::{No, Refusing, ended, refuse},
     header,
@@ -86,9 +87,17 @@ pub async fn run(service: Arc<Service>, stream: TcpStream, peer: SocketAddr) {
         identity: identity(&connect, tls),
         tlvs: tls.map(ClientTls::tlvs).unwrap_or_default(),
     };
+    let vip = stream.tcp().local_addr().unwrap_or(settings.spec.address);
     // In a place of its own: most of the time that a client needs is spent before.
-    match Box::pin(ask_brokers(&asking, &connect, stream.tcp())).await {
-        Ok(accepted) => begin(&asking, stream, &connect, accepted),
+    let asks = Box::pin(ask_brokers(&asking, &connect, vip));
+    let mut ahead = connect.behind().to_vec();
+    let asked = tokio::select! {
+        biased;
+        asked = asks => asked,
+        () = departure::gone(&mut stream, &mut ahead) => Err(No::without_answer(Refused::ClientGone)),
+    };
+    match asked {
+        Ok(accepted) => begin(&asking, stream, &connect, (accepted, ahead)),
         Err(no) => {
             let connect = Some(&connect);
             let who = Refusing { server_name, connect, stream: Some(stream), ..nobody };
@@ -222,13 +231,12 @@ fn identity<'a>(connect: &'a Connect, tls: Option<&'a ClientTls>) -> Identity<'a
 async fn ask_brokers(
     asking: &Asking<'_>,
     connect: &Connect,
-    stream: &TcpStream,
+    vip: SocketAddr,
 ) -> Result<Accepted<Answer>, No> {
     let version = connect.version();
     if asking.service.is_quarantined(connect.client_id()) {
         return Err(No::to(version, Refused::Quarantined));
     }
-    let vip = stream.local_addr().unwrap_or(asking.settings.spec.address);
     match offer::offer(asking, connect, vip).await {
         Ok(accepted) => Ok(accepted),
         // In the broker's own words.
@@ -239,8 +247,14 @@ async fn ask_brokers(
     }
 }
 
-/// Hands the connection over to a task of its own, which is smaller than this one.
-fn begin(asking: &Asking<'_>, stream: Stream, connect: &Connect, accepted: Accepted<Answer>) {
+/// Hands the connection over to a task of its own, which is smaller than this one. `ahead` is what the
+/// client has sent behind its CONNECT.
+fn begin(
+    asking: &Asking<'_>,
+    stream: Stream,
+    connect: &Connect,
+    (accepted, ahead): (Accepted<Answer>, Vec<u8>),
+) {
     let Asking { service, settings, client, ref identity, .. } = *asking;
     let Accepted { broker, answer, mut place, why } = accepted;
     let connack = match &answer.packet {
@@ -286,9 +300,8 @@ fn begin(asking: &Asking<'_>, stream: Stream, connect: &Connect, accepted: Accep
             sessions.opened(connect, connack, &one.client_id, backend, exists);
         }
     }
-    let behind = connect.behind().to_vec();
     let connection = Arc::clone(&entry.connection);
-    let relay = Relay::new(stream, broker, behind, answer.bytes, connection);
+    let relay = Relay::new(stream, broker, ahead, answer.bytes, connection);
     copy(service, relay, entry, place);
 }
 

@@ -4,6 +4,7 @@ mod begin;
 mod bounds;
 mod documented;
 mod end;
+mod leaving;
 mod pass;
 mod passthrough;
 mod rebalance;
