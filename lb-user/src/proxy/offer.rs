@@ -63,6 +63,8 @@ pub struct Asking<'a> {
     pub settings: &'a Settings,
     /// Where it is.
     pub client: SocketAddr,
+    /// When what it said first was whole.
+    pub arrived: Instant,
     /// Whom it says, or proves, to be.
     pub identity: Identity<'a>,
     /// What is told of its TLS.
@@ -133,7 +135,7 @@ pub async fn offer<G: Greeting>(
     greeting: &G,
     vip: SocketAddr,
 ) -> Result<Accepted<G::Answer>, Failed> {
-    let Asking { service, settings, client, identity, ref tlvs } = *asking;
+    let Asking { service, settings, client, identity, ref tlvs, .. } = *asking;
     let gates = &service.gates;
     let deadline = gates.deadline(Instant::now());
     for gate in [Gate::Source(client.ip()), Gate::Service] {

@@ -49,7 +49,8 @@ pub async fn lead(
     let identity = Identity { server_name, ..Identity::default() };
     // Nothing else was agreed to: what the client offers by ALPN, its broker chooses from.
     let tlvs = Tlvs { authority: hello.server_name.clone(), ..Tlvs::default() };
-    let asking = Asking { service, settings, client, identity, tlvs };
+    let arrived = Instant::now();
+    let asking = Asking { service, settings, client, arrived, identity, tlvs };
     let vip = stream.local_addr().unwrap_or(settings.spec.address);
     let (mut stream, mut ahead) = (Stream::Plain(stream), Vec::new());
     let flight = Flight(bytes);

@@ -84,6 +84,7 @@ pub async fn run(service: Arc<Service>, stream: TcpStream, peer: SocketAddr) {
         service: &service,
         settings: &settings,
         client,
+        arrived: Instant::now(),
         identity: identity(&connect, tls),
         tlvs: tls.map(ClientTls::tlvs).unwrap_or_default(),
     };
@@ -255,7 +256,7 @@ fn begin(
     connect: &Connect,
     (accepted, ahead): (Accepted<Answer>, Vec<u8>),
 ) {
-    let Asking { service, settings, client, ref identity, .. } = *asking;
+    let Asking { service, settings, client, arrived, ref identity, .. } = *asking;
     let Accepted { broker, answer, mut place, why } = accepted;
     let connack = match &answer.packet {
         AnswerPacket::Connack(connack) => Some(connack),
@@ -293,8 +294,8 @@ fn begin(
         place.open();
     }
     if let Some(connack) = accepted {
-        service.opened(settings, &entry.connection);
-        if let Some(sessions) = &settings.sessions {
+        let newest = service.opened(settings, &entry.connection, arrived);
+        if let Some(sessions) = settings.sessions.as_ref().filter(|_| newest) {
             let (one, exists) = (&entry.connection, |name: &str| service.has_named(name));
             let backend = one.backend.name.as_str();
             sessions.opened(connect, connack, &one.client_id, backend, exists);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::rig::{LIMIT, Rig, settings, until};
+use super::rig::{LIMIT, Rig, accepts, connect, settings, until};
 use crate::{
     config::model::MqttSettings,
     mqtt::{Connect, Version},
@@ -117,6 +117,21 @@ async fn a_client_identifier_has_one_connection_and_the_newer_one_wins() {
     rig.broker(0).await.send(&[0x20, 2, 0, 4]).await;
     wrong.expect(&[0x20, 2, 0, 4]).await;
     other.send(&[0xd0, 0]).await;
+    newer.expect(&[0xd0, 0]).await;
+}
+
+#[tokio::test]
+async fn of_two_connections_the_one_that_came_later_stays_whichever_broker_answers_first() {
+    let rig = Rig::new(2, MqttSettings { takeover: true, ..settings() }).await;
+    let mut older = rig.connect(Version::V5, "same").await;
+    let mut slow = rig.broker(0).await;
+    slow.expect(&connect(Version::V5, "same")).await;
+    let (mut newer, mut broker) = rig.accepted(1, Version::V5, "same").await;
+    slow.send(accepts(Version::V5)).await;
+    older.gone().await;
+    slow.gone().await;
+    until("one", || rig.connections() == 1).await;
+    broker.send(&[0xd0, 0]).await;
     newer.expect(&[0xd0, 0]).await;
 }
 
