@@ -47,6 +47,21 @@ async fn who_goes_away_while_it_waits_for_its_turn_frees_its_place_and_is_counte
 }
 
 #[tokio::test]
+async fn the_turn_of_one_that_goes_away_is_the_next_ones() {
+    let rig = Rig::new(1, paced(1)).await;
+    let _first = rig.accepted(0, Version::V5, "a").await;
+    let began = tokio::time::Instant::now();
+    for number in 1..=10 {
+        let waiting = rig.connect(Version::V5, "b").await;
+        until("waiting", || rig.proxies.counters()[&1].attempted == number + 1).await;
+        drop(waiting);
+        until("counted", || rig.refusals("client_gone") == number).await;
+    }
+    let _last = rig.accepted(0, Version::V5, "c").await;
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
 async fn who_goes_away_before_its_broker_answers_is_let_go_there_at_once() {
     let rig = Rig::new(1, settings()).await;
     let client = rig.connect(Version::V311, "a").await;
