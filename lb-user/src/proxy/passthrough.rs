@@ -38,8 +38,8 @@ pub async fn lead(
     let hello = read_hello(&stream, settings, &mut ticket, began).await;
     ticket.served();
     let nobody = Refusing { client, began, server_name: None, connect: None, stream: None };
-    let (hello, bytes) = match hello {
-        Ok(hello) => hello,
+    let (hello, flight, mut ahead) = match hello {
+        Ok((hello, (flight, ahead))) => (hello, Flight(flight), ahead),
         Err(no) => {
             let who = Refusing { stream: Some(Stream::Plain(stream)), ..nobody };
             return refuse(service, settings, who, no).await;
@@ -52,8 +52,7 @@ pub async fn lead(
     let arrived = Instant::now();
     let asking = Asking { service, settings, client, arrived, identity, tlvs };
     let vip = stream.local_addr().unwrap_or(settings.spec.address);
-    let (mut stream, mut ahead) = (Stream::Plain(stream), Vec::new());
-    let flight = Flight(bytes);
+    let mut stream = Stream::Plain(stream);
     let asked = tokio::select! {
         biased;
         asked = ask_brokers(&asking, &flight, vip) => asked,
@@ -68,13 +67,13 @@ pub async fn lead(
     }
 }
 
-/// The `ClientHello`, and all bytes that came so far.
+/// What the `ClientHello` says, its bytes, and those behind it.
 async fn read_hello(
     stream: &TcpStream,
     settings: &Settings,
     ticket: &mut Ticket<'_>,
     began: Instant,
-) -> Result<(Hello, Vec<u8>), No> {
+) -> Result<(Hello, (Vec<u8>, Vec<u8>)), No> {
     let mqtt = &settings.spec.settings;
     let deadline = began + mqtt.connect_within;
     let mut reader = HelloReader::default();
@@ -82,7 +81,7 @@ async fn read_hello(
         let readable = ticket.during(deadline, stream.readable()).await;
         readable.map_err(No::without_answer)?.map_err(|_| gone())?;
         if let Some(hello) = take(stream, &mut reader)? {
-            return Ok((hello, reader.into_bytes()));
+            return Ok((hello, reader.into_parts()));
         }
         if !ticket.hold(reader.held_bytes(), mqtt.connect_memory_bytes) {
             return Err(No::without_answer(Refused::ConnectMemory));
@@ -121,7 +120,7 @@ async fn ask_brokers(
     offer::offer(asking, flight, vip).await.map_err(|failed| failed.refused)
 }
 
-/// The client's first flight: its `ClientHello`, and what came with it.
+/// The client's `ClientHello`, in its records.
 struct Flight(Vec<u8>);
 
 impl Greeting for Flight {
