@@ -44,16 +44,23 @@ mod tests;
 pub mod tls;
 mod waiting;
 
-use crate::config::model::MqttSettings;
+use std::net::SocketAddr;
+
+use crate::config::model::SendProxyProtocol;
 
 pub use end::Refused;
 pub use proxies::{PrepareError, Proxies, Ready, Seen};
 pub use registry::Connection;
 pub use sessions::{Remembered, Sessions};
 
-/// What a connection that the balancer opens for itself begins with, where brokers want a header of
-/// the PROXY protocol.
+/// What a connection that the balancer opens for itself, from `source` to `broker`, begins with where
+/// brokers want a header of the PROXY protocol: its own addresses. There are words for a connection that
+/// is nobody's (LOCAL, UNKNOWN), but `RabbitMQ` 3.10 closes those, and speaks no MQTT on them.
 #[must_use]
-pub fn header_of_our_own(settings: &MqttSettings) -> Vec<u8> {
-    header::of_our_own(settings.send_proxy_protocol)
+pub fn header_of_our_own(
+    send: SendProxyProtocol,
+    source: SocketAddr,
+    broker: SocketAddr,
+) -> Vec<u8> {
+    header::of(send, source, broker, proxy_protocol::Tlvs::default())
 }

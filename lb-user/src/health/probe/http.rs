@@ -12,6 +12,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 
 use super::{Deadline, FAREWELL, Phase, ProbeError, Stream, open};
+use crate::config::model::SendProxyProtocol;
 use crate::health::target::HttpCheck;
 
 const AGENT: &str = concat!("mqlb/", env!("CARGO_PKG_VERSION"), " (health check)");
@@ -22,7 +23,7 @@ pub(super) async fn probe(
     check: &HttpCheck,
     deadline: Deadline,
 ) -> Result<Duration, ProbeError> {
-    let stream = open(address, &[], check.tls.as_ref(), deadline).await?;
+    let stream = open(address, SendProxyProtocol::Off, check.tls.as_ref(), deadline).await?;
     let exchange = exchange(stream, check, deadline);
     let status = deadline.limit(Phase::HttpResponse, exchange).await?;
     if check.expects(status.code) {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{Deadline, Phase, ProbeError, Stream, open, part};
+use crate::config::model::SendProxyProtocol;
 use crate::health::target::MqttCheck;
 use crate::mqtt::{Connack, DISCONNECT, Disconnect, FixedHeader, PINGREQ, PacketType};
 
@@ -16,11 +17,11 @@ const MAX_PACKET_BYTES: u32 = 64 * 1024;
 /// Connects as a client, asks for a PINGRESP if the check says so, and takes leave.
 pub(super) async fn probe(
     address: SocketAddr,
-    preamble: &[u8],
+    proxy_header: SendProxyProtocol,
     check: &MqttCheck,
     deadline: Deadline,
 ) -> Result<Duration, ProbeError> {
-    let mut stream = open(address, preamble, check.tls.as_ref(), deadline).await?;
+    let mut stream = open(address, proxy_header, check.tls.as_ref(), deadline).await?;
     let answer = converse(&mut stream, check, deadline).await;
     let latency = deadline.elapsed();
     match answer {
