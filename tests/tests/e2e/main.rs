@@ -13,6 +13,7 @@ mod kernel;
 mod metrics;
 mod mqtt_edges;
 mod mqtt_mode;
+mod mqtt_passthrough;
 mod mqtt_real;
 mod packet_log;
 mod remnants;
