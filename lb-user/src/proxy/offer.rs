@@ -135,21 +135,22 @@ pub async fn offer<G: Greeting>(
     greeting: &G,
     vip: SocketAddr,
 ) -> Result<Accepted<G::Answer>, Failed> {
-    let Asking { service, settings, client, identity, ref tlvs, .. } = *asking;
+    let Asking { service, settings, client, ref tlvs, .. } = *asking;
     let gates = &service.gates;
     let deadline = gates.deadline(Instant::now());
-    for gate in [Gate::Source(client.ip()), Gate::Service] {
-        gates.pass(gate, deadline).await.map_err(Failed::from)?;
-    }
-    let asks = Client { source: client.ip(), identity };
-    let send = settings.spec.settings.send_proxy_protocol;
-    let preamble = header::of(send, client, vip, tlvs.clone());
-    let mut tried = Vec::new();
-    let mut failed = None;
+    gates.pass(Gate::Source(client.ip()), deadline).await?;
+    let preamble =
+        header::of(settings.spec.settings.send_proxy_protocol, client, vip, tlvs.clone());
+    let (mut tried, mut failed) = (Vec::new(), None);
+    let mut has_turn = false;
     for _ in 0..settings.spec.settings.attempts {
-        let home = settings.sessions.as_ref().filter(|_| tried.is_empty());
-        let home = home.and_then(|sessions| service.choose_home(&greeting.home(sessions)?));
-        let (place, why) = match home.map_or_else(|| service.choose(&asks, &tried), Ok) {
+        // A turn for each broker that hears of the client: else a service whose brokers refuse would see
+        // several times its pace, when it can bear that least.
+        if !has_turn && let Err(refusal) = gates.pass(Gate::Service, deadline).await {
+            return Err(failed.unwrap_or(refusal.into()));
+        }
+        has_turn = true;
+        let (place, why) = match choose(asking, greeting, &tried) {
             Ok(chosen) => chosen,
             Err(refused) => return Err(failed.unwrap_or(Failed { refused, answer: None })),
         };
@@ -167,6 +168,7 @@ pub async fn offer<G: Greeting>(
         }
         match ask(&place, settings, &preamble, greeting).await {
             Ok((broker, answer)) => {
+                has_turn = false;
                 greeting.note(backend, Some(&answer));
                 match G::elsewhere(&answer) {
                     Some(bytes) => failed = Some(Failed::from(Miss::Elsewhere(bytes))),
@@ -176,6 +178,7 @@ pub async fn offer<G: Greeting>(
             Err(error) => {
                 tracing::debug!(backend = %backend.name, %error, "a broker did not answer");
                 if !matches!(error, AskError::Connect(_)) {
+                    has_turn = false;
                     greeting.note(backend, None);
                 }
                 failed.get_or_insert(Failed::from(Miss::Unreachable));
@@ -183,6 +186,19 @@ pub async fn offer<G: Greeting>(
         }
     }
     Err(failed.unwrap_or(Failed { refused: Refused::NoBackend, answer: None }))
+}
+
+/// A place at a backend that was not tried: the first time at the one that has the client's session.
+fn choose<G: Greeting>(
+    asking: &Asking<'_>,
+    greeting: &G,
+    tried: &[u32],
+) -> Result<(Place, Why), Refused> {
+    let Asking { service, settings, client, identity, .. } = *asking;
+    let sessions = settings.sessions.as_ref().filter(|_| tried.is_empty());
+    let home = sessions.and_then(|sessions| service.choose_home(&greeting.home(sessions)?));
+    let asks = Client { source: client.ip(), identity };
+    home.map_or_else(|| service.choose(&asks, tried), Ok)
 }
 
 impl From<pacing::Refusal> for Failed {

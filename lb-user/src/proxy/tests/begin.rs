@@ -251,6 +251,48 @@ async fn clients_are_let_in_at_the_pace_of_the_service_and_no_later_than_they_ma
 }
 
 #[tokio::test]
+async fn who_is_led_on_to_another_broker_waits_for_a_turn_again() {
+    let pacing = Pacing {
+        service: Some(4),
+        source: None,
+        backend: None,
+        max_wait: Duration::from_millis(600),
+    };
+    let rig = Rig::new(3, MqttSettings { pacing, ..settings() }).await;
+    let mut client = rig.connect(Version::V5, "a").await;
+    let began = tokio::time::Instant::now();
+    for index in [0, 1, 2] {
+        rig.broker(index).await.send(&[0x20, 3, 0, 0x88 + index as u8, 0]).await;
+    }
+    // At 0, 250 and 500 ms.
+    assert!(began.elapsed() > Duration::from_millis(450), "{:?}", began.elapsed());
+    assert_eq!(client.rest().await, [0x20, 3, 0, 0x8a, 0]);
+    let max_wait = Duration::from_millis(100);
+    let pacing = Pacing { service: Some(1), max_wait, ..pacing };
+    let rig = Rig::new(2, MqttSettings { pacing, ..settings() }).await;
+    let mut client = rig.connect(Version::V5, "a").await;
+    rig.broker(0).await.send(&[0x20, 3, 0, 0x97, 0]).await;
+    // The next turn would come too late: it hears what the one said that was asked.
+    assert_eq!(client.rest().await, [0x20, 3, 0, 0x97, 0]);
+    assert_eq!((rig.refusals("unavailable"), rig.proxies.counters()[&2].attempted), (1, 0));
+}
+
+#[tokio::test]
+async fn a_broker_that_cannot_be_reached_costs_no_turn() {
+    let pacing = Pacing {
+        service: Some(1),
+        source: None,
+        backend: None,
+        max_wait: Duration::from_millis(100),
+    };
+    let mut rig = Rig::new(2, MqttSettings { pacing, ..settings() }).await;
+    drop(rig.brokers.remove(0));
+    let mut client = rig.connect(Version::V311, "a").await;
+    rig.broker(0).await.send(&[0x20, 2, 0, 0]).await;
+    client.expect(&[0x20, 2, 0, 0]).await;
+}
+
+#[tokio::test]
 async fn a_client_that_waited_is_not_led_to_a_backend_that_takes_nobody_any_more() {
     let pacing =
         Pacing { service: None, source: None, backend: Some(4), max_wait: Duration::from_secs(5) };
