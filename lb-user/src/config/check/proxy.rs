@@ -209,7 +209,8 @@ fn choosing(at: &At, raw: &raw::Mqtt) -> Checked<MqttSettings> {
     let hash_key = at.defaulted("hash_key", raw.hash_key.as_ref(), default.hash_key, |text| {
         only(&[Policy::Hash], "hash")?;
         let key = value::choice(text, &keys)?;
-        let shown = raw.tls.as_ref().is_some_and(|tls| tls.client_certificates.is_some());
+        let asked = raw.tls.as_ref().and_then(|tls| tls.client_certificates.as_ref());
+        let shown = asked.is_some_and(|asked| asked.0 != "none");
         if matches!(key, HashKey::CertificateCn | HashKey::CertificateSan) && !shown {
             return Err(Fault::new(
                 "clients are not asked for certificates",
