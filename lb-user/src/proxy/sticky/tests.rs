@@ -126,6 +126,24 @@ fn a_table_survives_a_restart() {
 }
 
 #[test]
+fn a_file_is_in_the_way_of_no_other_whatever_services_are_called() {
+    let dir = tempfile::tempdir().unwrap();
+    let tables = ["sessions-a", "sessions-a.new", "sessions-.a", "sessions-.a.new"];
+    let limits = Limits { entries: 10, id_bytes: 1000 };
+    let paths = tables.map(|name| dir.path().join(name));
+    for path in &paths {
+        let mut table = Sticky::new(limits);
+        table.opened(path.to_str().unwrap(), A, HOUR, WhenAway::ComeBack);
+        // Half-written, as after a crash.
+        fs::write(file::unfinished(path), b"half").unwrap();
+        file::save(path, &table.to_bytes()).unwrap();
+    }
+    for path in &paths {
+        assert_eq!(ids(&file::load(path, limits, 0).unwrap()), [path.to_str().unwrap()]);
+    }
+}
+
+#[test]
 fn a_file_that_was_cut_off_or_changed_is_refused_with_a_hint() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("fleet.sticky");
