@@ -308,6 +308,7 @@ fn a_drained_route_keeps_its_clients_and_a_killed_or_removed_broker_ends_only_it
     lab.connect(0, "third").leave();
     drop(lab.brokers.remove(1));
     assert!(rest(&mut second.0.sock).is_empty(), "the balancer puts nothing into the stream");
+    drop(second);
     first.exchange("first");
     lab.balancer.run_ctl("backend remove mqtt-v4/broker-1").unwrap();
     assert!(rest(&mut first.0.sock).is_empty());
