@@ -19,6 +19,7 @@ mod header;
 mod listener;
 mod log;
 mod offer;
+mod opening;
 mod pace;
 pub mod pacing;
 mod passthrough;

@@ -29,6 +29,8 @@ const MAX_ANSWER_BYTES: u32 = 128 * 1024;
 pub struct Accepted<A> {
     /// The connection to it.
     pub broker: Stream,
+    /// Our end of that.
+    pub source: SocketAddr,
     /// What it has sent so far.
     pub answer: A,
     /// The place of the connection.
@@ -167,12 +169,12 @@ pub async fn offer<G: Greeting>(
             continue;
         }
         match ask(&place, settings, &preamble, greeting).await {
-            Ok((broker, answer)) => {
+            Ok(Asked { broker, source, answer }) => {
                 has_turn = false;
                 greeting.note(backend, Some(&answer));
                 match G::elsewhere(&answer) {
                     Some(bytes) => failed = Some(Failed::from(Miss::Elsewhere(bytes))),
-                    None => return Ok(Accepted { broker, answer, place, why }),
+                    None => return Ok(Accepted { broker, source, answer, place, why }),
                 }
             }
             Err(error) => {
@@ -232,15 +234,24 @@ enum AskError {
     NoConnack(#[from] AnswerError),
 }
 
+/// A broker that has answered.
+struct Asked<A> {
+    broker: Stream,
+    source: SocketAddr,
+    answer: A,
+}
+
 async fn ask<G: Greeting>(
     place: &Place,
     settings: &Settings,
     preamble: &[u8],
     greeting: &G,
-) -> Result<(Stream, G::Answer), AskError> {
+) -> Result<Asked<G::Answer>, AskError> {
     let mqtt = &settings.spec.settings;
     let backend = place.backend();
     let mut broker = socket::connect(backend.address, mqtt).await.map_err(AskError::Connect)?;
+    // Before anything is said: a connection that ends at once is made elsewhere.
+    let source = broker.local_addr().map_err(AskError::Connect)?;
     let talk = async {
         // In front of TLS, too (section 2 of the specification).
         broker.write_all(preamble).await?;
@@ -257,7 +268,7 @@ async fn ask<G: Greeting>(
                 return Err(AskError::Closed);
             }
             if let Some(answer) = reader(&bytes[..read])? {
-                return Ok((broker, answer));
+                return Ok(Asked { broker, source, answer });
             }
         }
     };

@@ -12,11 +12,9 @@ use super::{
     end::Refused,
     farewell::{No, Refusing, refuse},
     offer::{self, Accepted, Asking, Greeting},
+    opening::{self, Opening},
     proxy_protocol::Tlvs,
-    registry::Beginning,
-    relay::Relay,
     service::{Service, Settings},
-    session::{copy, enter},
     sessions::Sessions,
     stream::Stream,
     tls::hello::{Hello, HelloError, HelloReader},
@@ -59,7 +57,7 @@ pub async fn lead(
         () = departure::gone(&mut stream, &mut ahead) => Err(Refused::ClientGone),
     };
     match asked {
-        Ok(accepted) => begin(&asking, stream, (accepted, ahead)),
+        Ok(accepted) => begin(&asking, stream, &flight, (accepted, ahead)),
         Err(refused) => {
             let who = Refusing { server_name, stream: Some(stream), ..nobody };
             refuse(service, settings, who, No::by_alert(refused, refused.alert())).await;
@@ -148,32 +146,15 @@ impl Greeting for Flight {
 }
 
 /// `ahead` is what the client has sent behind its hello.
-fn begin(asking: &Asking<'_>, stream: Stream, (accepted, ahead): (Accepted<Vec<u8>>, Vec<u8>)) {
-    let Asking { service, settings, client, ref identity, .. } = *asking;
-    let Accepted { broker, answer, mut place, why } = accepted;
-    let Ok(source) = broker.tcp().local_addr() else {
-        return service.note_refusal(Refused::NoAnswer.name());
-    };
+fn begin(
+    asking: &Asking<'_>,
+    stream: Stream,
+    flight: &Flight,
+    (accepted, ahead): (Accepted<Vec<u8>>, Vec<u8>),
+) {
+    let beginning = opening::beginning(asking, &accepted);
+    let entry = opening::enter(asking.service, beginning, flight.0.len());
+    let Accepted { broker, answer, mut place, .. } = accepted;
     place.open();
-    let entry = enter(
-        service,
-        Beginning {
-            client,
-            backend: Arc::clone(place.backend()),
-            source,
-            client_id: Box::default(),
-            username: None,
-            server_name: identity.server_name.map(Into::into),
-            version: None,
-            accepted: false,
-            why,
-            // The Keep Alive is not known.
-            idle_timeout: settings.spec.idle_timeout,
-            // Nor is this: it may have one, so that it is not moved where those are kept.
-            session: true,
-        },
-    );
-    let connection = Arc::clone(&entry.connection);
-    let relay = Relay::new(stream, broker, ahead, answer, connection);
-    copy(service, relay, entry, place);
+    opening::copy(asking.service, Opening { stream, broker, ahead, answer, entry, place });
 }

@@ -145,8 +145,8 @@ pub struct Entry {
 }
 
 impl Registry {
-    /// One more.
-    pub fn enter(self: &Arc<Self>, beginning: Beginning) -> Entry {
+    /// One more, whose broker has had `greeting_bytes` of the client already.
+    pub fn enter(self: &Arc<Self>, beginning: Beginning, greeting_bytes: u64) -> Entry {
         let mut live = self.lock();
         let number = live.next;
         live.next += 1;
@@ -156,7 +156,7 @@ impl Registry {
             since: Instant::now(),
             since_wall: SystemTime::now(),
             heard_ms: AtomicU32::default(),
-            to_backend: AtomicU64::default(),
+            to_backend: AtomicU64::new(greeting_bytes),
             to_client: AtomicU64::default(),
             ordered: AtomicU8::default(),
             end: Notify::new(),

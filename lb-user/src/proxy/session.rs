@@ -16,16 +16,15 @@ use tokio::{
 };
 
 use super::{
-    backend::Place,
     choose::key::Identity,
     departure,
-    end::{Order, Refused},
-    farewell::{No, Refusing, ended, refuse},
+    end::Refused,
+    farewell::{No, Refusing, refuse},
     header,
     offer::{self, Accepted, Asking},
+    opening::{self, Opening},
     passthrough, proxy_protocol,
-    registry::{Beginning, Entry},
-    relay::Relay,
+    registry::Beginning,
     service::{Service, Settings},
     socket,
     stream::Stream,
@@ -256,44 +255,30 @@ fn begin(
     connect: &Connect,
     (accepted, ahead): (Accepted<Answer>, Vec<u8>),
 ) {
-    let Asking { service, settings, client, arrived, ref identity, .. } = *asking;
-    let Accepted { broker, answer, mut place, why } = accepted;
-    let connack = match &answer.packet {
+    let Asking { service, settings, arrived, .. } = *asking;
+    let connack = match &accepted.answer.packet {
         AnswerPacket::Connack(connack) => Some(connack),
         AnswerPacket::Auth => None,
     };
     let properties = connack.map(|connack| &connack.properties);
-    let accepted = connack.filter(|connack| connack.accepted());
+    let connack = connack.filter(|connack| connack.accepted());
     let assigned = properties.and_then(|properties| properties.assigned_client_id.as_deref());
     let session_expiry_s = properties.and_then(|properties| properties.session_expiry_s);
     let keep_alive = properties.and_then(|properties| properties.server_keep_alive_s);
-    let Ok(source) = broker.tcp().local_addr() else {
-        return service.note_refusal(Refused::NoAnswer.name());
+    let beginning = Beginning {
+        client_id: assigned.unwrap_or(connect.client_id()).into(),
+        username: connect.username().map(Into::into),
+        version: Some(connect.version()),
+        accepted: connack.is_some(),
+        idle_timeout: idle_timeout(
+            keep_alive.unwrap_or(connect.keep_alive_s()),
+            settings.spec.idle_timeout,
+        ),
+        session: session_expiry_s.unwrap_or(connect.session_expiry_s()) > 0,
+        ..opening::beginning(asking, &accepted)
     };
-    let entry = enter(
-        service,
-        Beginning {
-            client,
-            backend: Arc::clone(place.backend()),
-            source,
-            client_id: assigned.unwrap_or(connect.client_id()).into(),
-            username: connect.username().map(Into::into),
-            server_name: identity.server_name.map(Into::into),
-            version: Some(connect.version()),
-            accepted: accepted.is_some(),
-            why,
-            idle_timeout: idle_timeout(
-                keep_alive.unwrap_or(connect.keep_alive_s()),
-                settings.spec.idle_timeout,
-            ),
-            session: session_expiry_s.unwrap_or(connect.session_expiry_s()) > 0,
-        },
-    );
-    if accepted.is_some() || connack.is_none() {
-        // Also where its broker asks first who it is: what comes of that is not seen.
-        place.open();
-    }
-    if let Some(connack) = accepted {
+    let entry = opening::enter(service, beginning, connect.packet().len());
+    if let Some(connack) = connack {
         let newest = service.opened(settings, &entry.connection, arrived);
         if let Some(sessions) = settings.sessions.as_ref().filter(|_| newest) {
             let (one, exists) = (&entry.connection, |name: &str| service.has_named(name));
@@ -301,29 +286,19 @@ fn begin(
             sessions.opened(connect, connack, &one.client_id, backend, exists);
         }
     }
-    let connection = Arc::clone(&entry.connection);
-    let relay = Relay::new(stream, broker, ahead, answer.bytes, connection);
-    copy(service, relay, entry, place);
-}
-
-/// Enters a connection that a broker has accepted.
-pub fn enter(service: &Service, beginning: Beginning) -> Entry {
-    let entry = service.registry.enter(beginning);
-    if !service.has(entry.connection.backend.id) {
-        // Removed between the choice and the entry: nobody else tells this connection.
-        entry.connection.end(Order::BackendRemoved);
+    let Accepted { broker, answer, mut place, .. } = accepted;
+    if connack_opens(&answer.packet) {
+        place.open();
     }
-    entry
+    opening::copy(service, Opening { stream, broker, ahead, answer: answer.bytes, entry, place });
 }
 
-/// Copies in a task of its own, until the end.
-pub fn copy(service: &Arc<Service>, relay: Relay<Stream, Stream>, entry: Entry, place: Place) {
-    let service = Arc::clone(service);
-    tokio::spawn(async move {
-        let end = relay.run().await;
-        ended(&service, &entry, &end);
-        drop(place);
-    });
+/// Also where its broker asks first who it is: what comes of that is not seen.
+fn connack_opens(packet: &AnswerPacket) -> bool {
+    match packet {
+        AnswerPacket::Connack(connack) => connack.accepted(),
+        AnswerPacket::Auth => true,
+    }
 }
 
 /// One and a half times the Keep Alive (section 3.1.2.10); without one, what the service says.

@@ -228,6 +228,12 @@ async fn the_log_says_who_went_where_and_why_it_ended() {
         (&"sensor-1".into(), &"user".into(), &"b1".into())
     );
     assert_eq!((&ended["version"], &ended["bytes_to_client"]), (&"MQTT 5.0".into(), &5.into()));
+    // Its CONNECT is among them.
+    assert_eq!(ended["bytes_to_backend"], connect(Version::V5, "sensor-1").len());
+    assert_eq!(
+        rig.proxies.counters()[&1].bytes_to_backend,
+        connect(Version::V5, "sensor-1").len() as u64
+    );
     assert!(ended["why"].as_str().unwrap().contains("turn"), "{ended}");
     assert!(!ended.to_string().contains("secret"));
     assert!(of("not_connect").get("client_id").is_none());
