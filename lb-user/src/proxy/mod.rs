@@ -8,6 +8,7 @@
 //! from, and hands it over as a whole ([`spec`]); [`Proxies`] is how it does that, and how it sees what
 //! became of it.
 
+mod authentication;
 mod backend;
 mod boundary;
 pub mod choose;

@@ -22,7 +22,7 @@ use super::{
 use crate::mqtt::decode::{Answer, AnswerError, AnswerPacket, ConnackDecoder, Connect};
 
 /// The longest answer to a CONNECT that is taken, in bytes.
-const MAX_ANSWER_BYTES: u32 = 128 * 1024;
+pub const MAX_ANSWER_BYTES: u32 = 128 * 1024;
 
 /// A broker that took the client.
 #[derive(Debug)]

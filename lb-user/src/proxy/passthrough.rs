@@ -153,7 +153,7 @@ fn begin(
     (accepted, ahead): (Accepted<Vec<u8>>, Vec<u8>),
 ) {
     let beginning = opening::beginning(asking, &accepted);
-    let entry = opening::enter(asking.service, beginning, flight.0.len());
+    let entry = opening::enter(asking.service, beginning, (flight.0.len() as u64, 0));
     let Accepted { broker, answer, mut place, .. } = accepted;
     place.open();
     opening::copy(asking.service, Opening { stream, broker, ahead, answer, entry, place });

@@ -6,7 +6,6 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Poll, ready},
-    time::Duration,
 };
 
 use tokio::{
@@ -22,16 +21,14 @@ use super::{
     farewell::{No, Refusing, refuse},
     header,
     offer::{self, Accepted, Asking},
-    opening::{self, Opening},
-    passthrough, proxy_protocol,
-    registry::Beginning,
+    opening, passthrough, proxy_protocol,
     service::{Service, Settings},
     socket,
     stream::Stream,
     tls::ClientTls,
     waiting::Ticket,
 };
-use crate::mqtt::decode::{Answer, AnswerPacket, Connect, ConnectDecoder, Rewrite};
+use crate::mqtt::decode::{Answer, Connect, ConnectDecoder, Rewrite};
 
 /// What is read of a CONNECT at once, in bytes.
 const READ_BYTES: usize = 1024;
@@ -97,7 +94,9 @@ pub async fn run(service: Arc<Service>, stream: TcpStream, peer: SocketAddr) {
         () = departure::gone(&mut stream, &mut ahead) => Err(No::without_answer(Refused::ClientGone)),
     };
     match asked {
-        Ok(accepted) => begin(&asking, stream, &connect, (accepted, ahead)),
+        Ok(accepted) => {
+            Box::pin(opening::begin(&asking, stream, &connect, (accepted, ahead))).await;
+        }
         Err(no) => {
             let connect = Some(&connect);
             let who = Refusing { server_name, connect, stream: Some(stream), ..nobody };
@@ -244,67 +243,5 @@ async fn ask_brokers(
             Err(No { reason: refused.name(), error: None, answer: Some(answer) })
         }
         Err(offer::Failed { refused, answer: None }) => Err(No::to(version, refused)),
-    }
-}
-
-/// Hands the connection over to a task of its own, which is smaller than this one. `ahead` is what the
-/// client has sent behind its CONNECT.
-fn begin(
-    asking: &Asking<'_>,
-    stream: Stream,
-    connect: &Connect,
-    (accepted, ahead): (Accepted<Answer>, Vec<u8>),
-) {
-    let Asking { service, settings, arrived, .. } = *asking;
-    let connack = match &accepted.answer.packet {
-        AnswerPacket::Connack(connack) => Some(connack),
-        AnswerPacket::Auth => None,
-    };
-    let properties = connack.map(|connack| &connack.properties);
-    let connack = connack.filter(|connack| connack.accepted());
-    let assigned = properties.and_then(|properties| properties.assigned_client_id.as_deref());
-    let session_expiry_s = properties.and_then(|properties| properties.session_expiry_s);
-    let keep_alive = properties.and_then(|properties| properties.server_keep_alive_s);
-    let beginning = Beginning {
-        client_id: assigned.unwrap_or(connect.client_id()).into(),
-        username: connect.username().map(Into::into),
-        version: Some(connect.version()),
-        accepted: connack.is_some(),
-        idle_timeout: idle_timeout(
-            keep_alive.unwrap_or(connect.keep_alive_s()),
-            settings.spec.idle_timeout,
-        ),
-        session: session_expiry_s.unwrap_or(connect.session_expiry_s()) > 0,
-        ..opening::beginning(asking, &accepted)
-    };
-    let entry = opening::enter(service, beginning, connect.packet().len());
-    if let Some(connack) = connack {
-        let newest = service.opened(settings, &entry.connection, arrived);
-        if let Some(sessions) = settings.sessions.as_ref().filter(|_| newest) {
-            let (one, exists) = (&entry.connection, |name: &str| service.has_named(name));
-            let backend = one.backend.name.as_str();
-            sessions.opened(connect, connack, &one.client_id, backend, exists);
-        }
-    }
-    let Accepted { broker, answer, mut place, .. } = accepted;
-    if connack_opens(&answer.packet) {
-        place.open();
-    }
-    opening::copy(service, Opening { stream, broker, ahead, answer: answer.bytes, entry, place });
-}
-
-/// Also where its broker asks first who it is: what comes of that is not seen.
-fn connack_opens(packet: &AnswerPacket) -> bool {
-    match packet {
-        AnswerPacket::Connack(connack) => connack.accepted(),
-        AnswerPacket::Auth => true,
-    }
-}
-
-/// One and a half times the Keep Alive (section 3.1.2.10); without one, what the service says.
-fn idle_timeout(keep_alive_s: u16, without: Duration) -> Duration {
-    match keep_alive_s {
-        0 => without,
-        seconds => Duration::from_millis(u64::from(seconds) * 1500),
     }
 }

@@ -1,5 +1,6 @@
 //! Services as a whole, over sockets: what clients and brokers see.
 
+mod authentication;
 mod begin;
 mod bounds;
 mod documented;
