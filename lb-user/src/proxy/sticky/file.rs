@@ -1,7 +1,7 @@
 //! The file that a table outlives the process in.
 //!
 //! It is replaced atomically and flushed to the disk. All of it blocks: on a runtime, call it where
-//! blocking is allowed, with the bytes of [`Sticky::to_bytes`].
+//! blocking is allowed, with the bytes of a [`super::Snapshot`].
 
 use std::{
     ffi::OsString,
