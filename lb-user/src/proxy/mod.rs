@@ -37,6 +37,7 @@ mod session;
 mod sessions;
 mod sides;
 mod socket;
+mod source;
 pub mod spec;
 pub mod sticky;
 mod stream;

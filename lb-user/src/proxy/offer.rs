@@ -46,14 +46,8 @@ pub struct Failed {
     pub refused: Refused,
     /// What the last one said, if one did.
     pub answer: Option<Vec<u8>>,
-}
-
-/// Why one broker did not take it.
-enum Miss {
-    /// There is no answer.
-    Unreachable,
-    /// It says that another one may.
-    Elsewhere(Vec<u8>),
+    /// What was wrong with the first one that did not answer, for the log.
+    pub error: Option<String>,
 }
 
 /// A client that asks for a broker.
@@ -154,7 +148,7 @@ pub async fn offer<G: Greeting>(
         has_turn = true;
         let (place, why) = match choose(asking, greeting, &tried) {
             Ok(chosen) => chosen,
-            Err(refused) => return Err(failed.unwrap_or(Failed { refused, answer: None })),
+            Err(refused) => return Err(failed.unwrap_or(refused.into())),
         };
         let backend = place.backend();
         tried.push(backend.id);
@@ -165,7 +159,7 @@ pub async fn offer<G: Greeting>(
         }
         if !service.accepts(backend.id) {
             // Meanwhile, while the client waited for its turn.
-            failed.get_or_insert(Failed { refused: Refused::NoBackend, answer: None });
+            failed.get_or_insert(Refused::NoBackend.into());
             continue;
         }
         match ask(&place, settings, &preamble, greeting).await {
@@ -173,21 +167,25 @@ pub async fn offer<G: Greeting>(
                 has_turn = false;
                 greeting.note(backend, Some(&answer));
                 match G::elsewhere(&answer) {
-                    Some(bytes) => failed = Some(Failed::from(Miss::Elsewhere(bytes))),
+                    Some(bytes) => {
+                        failed =
+                            Some(Failed { answer: Some(bytes), ..Refused::Unavailable.into() });
+                    }
                     None => return Ok(Accepted { broker, source, answer, place, why }),
                 }
             }
             Err(error) => {
                 tracing::debug!(backend = %backend.name, %error, "a broker did not answer");
-                if !matches!(error, AskError::Connect(_)) {
+                if !matches!(error, AskError::Connect(_) | AskError::NoPort) {
                     has_turn = false;
                     greeting.note(backend, None);
                 }
-                failed.get_or_insert(Failed::from(Miss::Unreachable));
+                let error = Some(format!("{}: {error}", backend.name));
+                failed.get_or_insert(Failed { error, ..Refused::NoAnswer.into() });
             }
         }
     }
-    Err(failed.unwrap_or(Failed { refused: Refused::NoBackend, answer: None }))
+    Err(failed.unwrap_or(Refused::NoBackend.into()))
 }
 
 /// A place at a backend that was not tried: the first time at the one that has the client's session.
@@ -205,16 +203,13 @@ fn choose<G: Greeting>(
 
 impl From<pacing::Refusal> for Failed {
     fn from(refusal: pacing::Refusal) -> Self {
-        Self { refused: refusal.into(), answer: None }
+        Refused::from(refusal).into()
     }
 }
 
-impl From<Miss> for Failed {
-    fn from(why: Miss) -> Self {
-        match why {
-            Miss::Unreachable => Self { refused: Refused::NoAnswer, answer: None },
-            Miss::Elsewhere(bytes) => Self { refused: Refused::Unavailable, answer: Some(bytes) },
-        }
+impl From<Refused> for Failed {
+    fn from(refused: Refused) -> Self {
+        Self { refused, answer: None, error: None }
     }
 }
 
@@ -222,6 +217,9 @@ impl From<Miss> for Failed {
 enum AskError {
     #[error("connect: {0}")]
     Connect(io::Error),
+    /// Also where the connection is made from an address that this host has lost.
+    #[error("connect: no source port towards it is free: see services[].mqtt.addresses")]
+    NoPort,
     #[error("TLS: {0}")]
     Tls(io::Error),
     #[error("{0}")]
@@ -232,6 +230,13 @@ enum AskError {
     Late,
     #[error("{0}")]
     NoConnack(#[from] AnswerError),
+}
+
+fn unreached(error: io::Error) -> AskError {
+    match error.kind() {
+        io::ErrorKind::AddrNotAvailable => AskError::NoPort,
+        _ => AskError::Connect(error),
+    }
 }
 
 /// A broker that has answered.
@@ -249,7 +254,7 @@ async fn ask<G: Greeting>(
 ) -> Result<Asked<G::Answer>, AskError> {
     let mqtt = &settings.spec.settings;
     let backend = place.backend();
-    let mut broker = socket::connect(backend.address, mqtt).await.map_err(AskError::Connect)?;
+    let mut broker = socket::connect(backend.address, mqtt).await.map_err(unreached)?;
     // Before anything is said: a connection that ends at once is made elsewhere.
     let source = broker.local_addr().map_err(AskError::Connect)?;
     let talk = async {

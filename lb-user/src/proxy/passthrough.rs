@@ -54,13 +54,14 @@ pub async fn lead(
     let asked = tokio::select! {
         biased;
         asked = ask_brokers(&asking, &flight, vip) => asked,
-        () = departure::gone(&mut stream, &mut ahead) => Err(Refused::ClientGone),
+        () = departure::gone(&mut stream, &mut ahead) => Err(Refused::ClientGone.into()),
     };
     match asked {
         Ok(accepted) => begin(&asking, stream, &flight, (accepted, ahead)),
-        Err(refused) => {
+        Err(offer::Failed { refused, error, .. }) => {
             let who = Refusing { server_name, stream: Some(stream), ..nobody };
-            refuse(service, settings, who, No::by_alert(refused, refused.alert())).await;
+            let no = No { error, ..No::by_alert(refused, refused.alert()) };
+            refuse(service, settings, who, no).await;
         }
     }
 }
@@ -110,12 +111,12 @@ async fn ask_brokers(
     asking: &Asking<'_>,
     flight: &Flight,
     vip: SocketAddr,
-) -> Result<Accepted<Vec<u8>>, Refused> {
+) -> Result<Accepted<Vec<u8>>, offer::Failed> {
     // Before it waits for its turn: whoever tries names shall not take that of others.
     if !asking.service.has_route(asking.identity.server_name) {
-        return Err(Refused::UnknownServerName);
+        return Err(Refused::UnknownServerName.into());
     }
-    offer::offer(asking, flight, vip).await.map_err(|failed| failed.refused)
+    offer::offer(asking, flight, vip).await
 }
 
 /// The client's `ClientHello`, in its records.

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     io,
-    net::{Shutdown, SocketAddr, TcpListener},
+    net::{IpAddr, Shutdown, SocketAddr, TcpListener},
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -24,7 +24,7 @@ use super::{
     service::{Service, Settings},
     sessions::{self, Sessions},
     sides::TlsSides,
-    socket,
+    socket, source,
     spec::{ServiceSpec, Snapshot},
     sticky::file::StickyFileError,
     tls::{Expiry, TlsError},
@@ -92,6 +92,16 @@ pub enum PrepareError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// It cannot connect to brokers from an address.
+    #[error("service {service}: connect from {address}: {source}")]
+    Source {
+        /// Its name.
+        service: Name,
+        /// The address.
+        address: IpAddr,
+        /// What the kernel said.
+        source: io::Error,
+    },
     /// Its TLS cannot be set up.
     #[error("service {service}: {source}")]
     Tls {
@@ -132,6 +142,10 @@ impl PrepareError {
                 "ports below 1024 need CAP_NET_BIND_SERVICE: see docs/privileges.md"
             }
             Self::Listen { .. } => "choose a VIP and port that this host can listen at",
+            Self::Source { .. } => {
+                "give this host the address, as by `ip address add`, or remove it from \
+                 services[].mqtt.addresses"
+            }
             Self::Tls { source, .. } => source.hint(),
             Self::Log { .. } => "its directory must exist, and mqlb be allowed to write there",
             Self::Sessions { source, .. } => return source.hint(),
@@ -198,6 +212,12 @@ impl Proxies {
                 };
                 Some(socket::listen(*address).map_err(failed)?)
             };
+            for address in &settings.addresses {
+                source::check(*address).map_err(|source| {
+                    let (service, address) = (name.clone(), *address);
+                    PrepareError::Source { service, address, source }
+                })?;
+            }
             let before = running.get(address).map(|one| one.service.settings().tls);
             let tls = TlsSides::load(settings, &before.unwrap_or_default(), reread)
                 .map_err(|source| PrepareError::Tls { service: name.clone(), source })?;

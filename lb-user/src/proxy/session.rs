@@ -239,9 +239,11 @@ async fn ask_brokers(
     match offer::offer(asking, connect, vip).await {
         Ok(accepted) => Ok(accepted),
         // In the broker's own words.
-        Err(offer::Failed { refused, answer: Some(answer) }) => {
-            Err(No { reason: refused.name(), error: None, answer: Some(answer) })
+        Err(offer::Failed { refused, answer: Some(answer), error }) => {
+            Err(No { reason: refused.name(), error, answer: Some(answer) })
         }
-        Err(offer::Failed { refused, answer: None }) => Err(No::to(version, refused)),
+        Err(offer::Failed { refused, answer: None, error }) => {
+            Err(No { error, ..No::to(version, refused) })
+        }
     }
 }

@@ -3,8 +3,9 @@
 use std::{io, net::SocketAddr, time::Duration};
 
 use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 
+use super::source;
 use crate::config::model::MqttSettings;
 
 /// Connections that may wait to be accepted; the kernel takes `net.core.somaxconn` if that is less.
@@ -47,8 +48,7 @@ pub fn set_up(stream: &TcpStream, settings: &MqttSettings) -> io::Result<()> {
 
 /// Connects to a broker.
 pub async fn connect(broker: SocketAddr, settings: &MqttSettings) -> io::Result<TcpStream> {
-    let socket = if broker.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    let connecting = socket.connect(broker);
+    let connecting = source::connect(broker, &settings.addresses);
     let stream = tokio::time::timeout(settings.broker_connect_within, connecting)
         .await
         .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;

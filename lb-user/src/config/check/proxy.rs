@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    passthrough, proxy_tls,
+    passthrough, proxy_sources, proxy_tls,
     report::{At, Checked},
 };
 use crate::{
@@ -98,6 +98,7 @@ fn settings(at: &At, raw: &raw::Mqtt) -> Checked<MqttSettings> {
     let broker_tls = proxy_tls::broker(&at.key("broker_tls"), raw.broker_tls.as_ref());
     passthrough::without_connect(at, raw);
     let routes = passthrough::routes(&at.key("tls_passthrough"), raw.tls_passthrough.as_deref());
+    let addresses = proxy_sources::addresses(&at.key("addresses"), raw.addresses.as_deref());
     let from = prefixes(&at.key("proxy_protocol_from"), raw.proxy_protocol_from.as_deref());
     let known = [
         ("off", SendProxyProtocol::Off),
@@ -123,6 +124,7 @@ fn settings(at: &At, raw: &raw::Mqtt) -> Checked<MqttSettings> {
         tcp_keepalive: keepalive?,
         tcp_user_timeout: user_timeout?,
         takeover: takeover?,
+        addresses: addresses?,
         proxy_protocol_from: from?,
         send_proxy_protocol: send?,
         pacing: pacing?,
