@@ -25,6 +25,7 @@ mod pace;
 pub mod pacing;
 mod passthrough;
 mod policy;
+mod prepare;
 mod proxies;
 pub mod proxy_protocol;
 pub mod rebalance;
@@ -52,7 +53,8 @@ use std::net::SocketAddr;
 use crate::config::model::SendProxyProtocol;
 
 pub use end::Refused;
-pub use proxies::{PrepareError, Proxies, Ready, Seen};
+pub use prepare::{PrepareError, Ready};
+pub use proxies::{Proxies, Seen};
 pub use registry::Connection;
 pub use sessions::{Remembered, Sessions};
 

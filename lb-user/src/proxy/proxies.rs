@@ -2,9 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    io,
-    net::{IpAddr, Shutdown, SocketAddr, TcpListener},
-    path::PathBuf,
+    net::{Shutdown, SocketAddr, TcpListener},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -17,19 +15,15 @@ use tokio::{runtime::Handle, sync::watch};
 use super::{
     end::Order,
     listener,
-    log::ConnectionLog,
+    prepare::{self, PrepareError, Prepared, Ready},
     rebalance::{Assessment, Rules},
     rebalancing::{self, Progress},
     registry::Connection,
     service::{Service, Settings},
     sessions::{self, Sessions},
-    sides::TlsSides,
-    socket, source,
     spec::{ServiceSpec, Snapshot},
-    sticky::file::StickyFileError,
-    tls::{Expiry, TlsError},
+    tls::Expiry,
 };
-use crate::config::model::Name;
 
 /// How long clients may take to hear that the balancer ends.
 const FAREWELL: Duration = Duration::from_secs(3);
@@ -66,94 +60,6 @@ impl Drop for Running {
     }
 }
 
-/// Services made ready, with everything done that can fail.
-#[derive(Debug, Default)]
-pub struct Ready {
-    services: Vec<Prepared>,
-}
-
-#[derive(Debug)]
-struct Prepared {
-    settings: Settings,
-    /// `None` if it is listened at already.
-    listener: Option<TcpListener>,
-}
-
-/// A service that cannot be served.
-#[derive(Debug, thiserror::Error)]
-pub enum PrepareError {
-    /// Its address cannot be listened at.
-    #[error("service {service}: listen at {address}: {source}")]
-    Listen {
-        /// Its name.
-        service: Name,
-        /// The address.
-        address: SocketAddr,
-        /// What the kernel said.
-        source: io::Error,
-    },
-    /// It cannot connect to brokers from an address.
-    #[error("service {service}: connect from {address}: {source}")]
-    Source {
-        /// Its name.
-        service: Name,
-        /// The address.
-        address: IpAddr,
-        /// What the kernel said.
-        source: io::Error,
-    },
-    /// Its TLS cannot be set up.
-    #[error("service {service}: {source}")]
-    Tls {
-        /// Its name.
-        service: Name,
-        /// Why.
-        source: TlsError,
-    },
-    /// Its sticky sessions cannot be read.
-    #[error("service {service}: {source}")]
-    Sessions {
-        /// Its name.
-        service: Name,
-        /// Why.
-        source: StickyFileError,
-    },
-    /// Its log cannot be opened.
-    #[error("service {service}: open the log of connections {}: {source}", .path.display())]
-    Log {
-        /// Its name.
-        service: Name,
-        /// The file.
-        path: PathBuf,
-        /// What the kernel said.
-        source: io::Error,
-    },
-}
-
-impl PrepareError {
-    /// What to do about it.
-    #[must_use]
-    pub fn hint(&self) -> String {
-        let hint = match self {
-            Self::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
-                "another program listens there: end it, or choose another VIP or port"
-            }
-            Self::Listen { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
-                "ports below 1024 need CAP_NET_BIND_SERVICE: see docs/privileges.md"
-            }
-            Self::Listen { .. } => "choose a VIP and port that this host can listen at",
-            Self::Source { .. } => {
-                "give this host the address, as by `ip address add`, or remove it from \
-                 services[].mqtt.addresses"
-            }
-            Self::Tls { source, .. } => source.hint(),
-            Self::Log { .. } => "its directory must exist, and mqlb be allowed to write there",
-            Self::Sessions { source, .. } => return source.hint(),
-        };
-        hint.to_owned()
-    }
-}
-
 /// What became of a service so far.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
@@ -181,57 +87,11 @@ impl Proxies {
     /// `reread` is whether logs are opened again: somebody may have moved the file.
     pub fn prepare(&self, wanted: &[ServiceSpec], reread: bool) -> Result<Ready, PrepareError> {
         let running = self.lock();
-        let mut logs: HashMap<PathBuf, ConnectionLog> = HashMap::new();
-        if !reread {
-            for Running { service, .. } in running.values() {
-                let Settings { spec, log, .. } = service.settings();
-                logs.extend(spec.settings.connection_log.clone().zip(log));
-            }
-        }
-        let mut ready = Ready::default();
-        for spec in wanted {
-            let ServiceSpec { name, address, settings, .. } = spec;
-            let log =
-                match &settings.connection_log {
-                    None => None,
-                    Some(path) if logs.contains_key(path) => logs.get(path).cloned(),
-                    Some(path) => {
-                        let log = ConnectionLog::open(path).map_err(|source| {
-                            PrepareError::Log { service: name.clone(), path: path.clone(), source }
-                        })?;
-                        logs.insert(path.clone(), log.clone());
-                        Some(log)
-                    }
-                };
-            let listener = if running.contains_key(address) {
-                None
-            } else {
-                let failed = |source| {
-                    let (service, address) = (name.clone(), *address);
-                    PrepareError::Listen { service, address, source }
-                };
-                Some(socket::listen(*address).map_err(failed)?)
-            };
-            for address in &settings.addresses {
-                source::check(*address).map_err(|source| {
-                    let (service, address) = (name.clone(), *address);
-                    PrepareError::Source { service, address, source }
-                })?;
-            }
-            let before = running.get(address).map(|one| one.service.settings().tls);
-            let tls = TlsSides::load(settings, &before.unwrap_or_default(), reread)
-                .map_err(|source| PrepareError::Tls { service: name.clone(), source })?;
-            // It may have had another address until now.
-            let mut all = running.values().filter_map(|one| one.service.settings().sessions);
-            let known = all.find(|known| known.is_in(&spec.sessions_file));
-            let sessions = settings.sticky.map(|sticky| Sessions::after(known, sticky, spec));
-            let sessions = sessions
-                .transpose()
-                .map_err(|source| PrepareError::Sessions { service: name.clone(), source })?;
-            let settings = Settings { spec: Arc::new(spec.clone()), log, sessions, tls };
-            ready.services.push(Prepared { settings, listener });
-        }
-        Ok(ready)
+        let services = running.iter().map(|(address, one)| (*address, Arc::clone(&one.service)));
+        let services = services.collect();
+        // Nobody waits for the disk who only looks at a service.
+        drop(running);
+        prepare::prepare(&services, wanted, reread)
     }
 
     /// Starts, changes and ends services: from now on there are those of `ready`, with the backends of
