@@ -114,6 +114,8 @@ impl From<pacing::Refusal> for Refused {
 /// Why a client was not let in; beside what is malformed about its CONNECT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
+    /// The kernel did not hand it over.
+    AcceptFailed,
     /// Its address is in a list.
     Denied,
     /// Too many waited for their CONNECT, and it was the oldest.
@@ -154,7 +156,8 @@ pub enum Refused {
 
 impl Refused {
     /// All of them, each once.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
+        Self::AcceptFailed,
         Self::TlsFailed,
         Self::UnknownServerName,
         Self::CertificateName,
@@ -179,6 +182,7 @@ impl Refused {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            Self::AcceptFailed => "accept_failed",
             Self::Denied => "denied",
             Self::CrowdedOut => "crowded_out",
             Self::TlsFailed => "tls_failed",
@@ -205,7 +209,8 @@ impl Refused {
     #[must_use]
     pub const fn reason_code(self) -> Option<u8> {
         match self {
-            Self::Denied
+            Self::AcceptFailed
+            | Self::Denied
             | Self::CrowdedOut
             | Self::TlsFailed
             | Self::UnknownServerName
@@ -250,6 +255,14 @@ mod tests {
             assert_eq!(Order::from_number(order as u8), Some(order));
         }
         assert_eq!(Order::from_number(0), None);
+    }
+
+    #[test]
+    fn each_pace_has_a_code_of_its_own() {
+        let code = |refusal: pacing::Refusal| Refused::from(refusal).reason_code();
+        assert_eq!(code(pacing::Refusal::Source), Some(0x9f), "Connection rate exceeded");
+        assert_eq!(code(pacing::Refusal::Service), Some(0x89), "Server busy");
+        assert_eq!(code(pacing::Refusal::Backend), Some(0x88), "Server unavailable");
     }
 
     #[test]

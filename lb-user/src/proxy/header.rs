@@ -25,8 +25,8 @@ pub fn of(send: SendProxyProtocol, client: SocketAddr, service: SocketAddr, tlvs
         SendProxyProtocol::V2 => {
             let addresses = Some(addresses);
             // A certificate may hold a name that makes it too long; without TLVs it never is.
-            encode_v2(&Header { addresses, tlvs }, false)
-                .or_else(|_| encode_v2(&Header { addresses, tlvs: Tlvs::default() }, false))
+            encode_v2(&Header { addresses, tlvs })
+                .or_else(|_| encode_v2(&Header { addresses, tlvs: Tlvs::default() }))
                 .unwrap_or_else(|_| encode_v2_local())
         }
     }

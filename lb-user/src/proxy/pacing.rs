@@ -23,8 +23,6 @@ use std::{collections::BTreeMap, net::IpAddr, num::NonZeroU32, time::Duration};
 use sources::Sources;
 use turns::Turns;
 
-use crate::mqtt::Version;
-
 /// A pace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
@@ -81,21 +79,6 @@ pub enum Refusal {
     /// More clients wait for this backend than it takes within the longest wait.
     #[error("more clients wait for the backend than its pace lets in in time")]
     Backend,
-}
-
-impl Refusal {
-    /// The code of the CONNACK that tells it. MQTT 5.0 (section 3.2.2.2): 0x9F "Connection rate
-    /// exceeded" for a source, 0x89 "Server busy" for the service and 0x88 "Server unavailable" for a
-    /// backend; MQTT 3.1.1 (section 3.2.2.3) has only 0x03 "Server unavailable".
-    #[must_use]
-    pub const fn code(self, version: Version) -> u8 {
-        match (version, self) {
-            (Version::V5, Self::Source) => 0x9f,
-            (Version::V5, Self::Service) => 0x89,
-            (Version::V5, Self::Backend) => 0x88,
-            _ => 0x03,
-        }
-    }
 }
 
 /// All gates of a service.

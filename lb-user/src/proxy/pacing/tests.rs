@@ -125,16 +125,6 @@ fn without_paces_nobody_waits() {
     }
 }
 
-#[test]
-fn each_version_has_its_codes() {
-    assert_eq!(Refusal::Source.code(Version::V5), 0x9f);
-    assert_eq!(Refusal::Service.code(Version::V5), 0x89);
-    assert_eq!(Refusal::Backend.code(Version::V5), 0x88);
-    for refusal in [Refusal::Source, Refusal::Service, Refusal::Backend] {
-        assert_eq!(refusal.code(Version::V311), 0x03);
-    }
-}
-
 /// A client of the simulation, ordered by the time of its next step, the earliest first.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Step {
