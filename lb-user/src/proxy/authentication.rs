@@ -54,7 +54,7 @@ where
     /// Hands on `first`, and all that comes, until the CONNACK; that is returned with what came behind
     /// it, and is still to be sent. `ahead` is what the client has sent behind its CONNECT.
     pub async fn finish(mut self, first: Answer, ahead: Vec<u8>) -> Result<Answer, End> {
-        self.to_broker(&ahead).await?;
+        self.pass_to_broker(&ahead).await?;
         let mut decoder = ConnackDecoder::new(Version::V5, MAX_ANSWER_BYTES);
         let mut answer = Some(first);
         let (mut from_client, mut from_broker) = ([0; READ_BYTES], [0; READ_BYTES]);
@@ -66,7 +66,7 @@ where
                     return Ok(whole);
                 }
                 let behind = whole.bytes.split_off(whole.packet_bytes);
-                self.to_client(&whole.bytes).await?;
+                self.pass_to_client(&whole.bytes).await?;
                 (turn, deadline) = (Turn::Client, Instant::now() + self.patience.client);
                 answer = decoder.feed(&behind).map_err(no_answer)?;
             }
@@ -85,7 +85,7 @@ where
                     if read == 0 {
                         return Err(End::ClientClosed);
                     }
-                    self.to_broker(&from_client[..read]).await?;
+                    self.pass_to_broker(&from_client[..read]).await?;
                     // Once: whoever trickles gains no time.
                     if turn == Turn::Client {
                         (turn, deadline) = (Turn::Broker, Instant::now() + self.patience.broker);
@@ -95,7 +95,7 @@ where
         }
     }
 
-    async fn to_broker(&mut self, bytes: &[u8]) -> Result<(), End> {
+    async fn pass_to_broker(&mut self, bytes: &[u8]) -> Result<(), End> {
         if !bytes.is_empty() {
             write(self.broker, bytes).await.map_err(End::BrokerFailed)?;
             self.connection.note_to_backend(bytes.len(), Instant::now());
@@ -103,7 +103,7 @@ where
         Ok(())
     }
 
-    async fn to_client(&mut self, bytes: &[u8]) -> Result<(), End> {
+    async fn pass_to_client(&mut self, bytes: &[u8]) -> Result<(), End> {
         write(self.client, bytes).await.map_err(End::ClientFailed)?;
         self.connection.note_to_client(bytes.len());
         Ok(())

@@ -55,8 +55,7 @@ impl Snapshot {
     /// Takes up to `most` slots of `table`, and forgets what has ended by `now` there; whether there
     /// are more.
     pub fn take(&mut self, table: &mut Sticky, most: u32, now: u32) -> bool {
-        let uses = table.recency.uses();
-        let began = *self.began.get_or_insert(uses);
+        let began = *self.began.get_or_insert(table.recency.uses());
         let end = table.recency.slots().min(self.next.saturating_add(most));
         for slot in std::mem::replace(&mut self.next, end)..end {
             let Some(entry) = table.recency.get(slot) else { continue };
