@@ -59,13 +59,24 @@ pub async fn connect(broker: SocketAddr, settings: &MqttSettings) -> io::Result<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::defaults;
+    use crate::config::{defaults, rules::LONGEST_TCP_TIME};
 
     #[test]
     fn an_address_that_this_host_has_not_yet_can_be_listened_at() {
         for address in ["192.0.2.77:0", "[2001:db8::77]:0"] {
             listen(address.parse().unwrap()).unwrap();
         }
+    }
+
+    #[tokio::test]
+    async fn the_kernel_takes_the_longest_times_that_can_be_configured() {
+        let times = MqttSettings {
+            tcp_keepalive: LONGEST_TCP_TIME,
+            tcp_user_timeout: LONGEST_TCP_TIME,
+            ..defaults::MQTT
+        };
+        let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        connect(listener.local_addr().unwrap(), &times).await.unwrap();
     }
 
     #[tokio::test]

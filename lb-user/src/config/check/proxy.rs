@@ -14,7 +14,7 @@ use crate::{
             HashKey, Mode, MqttSettings, Pacing, Policy, Prefix, SendProxyProtocol, StickySettings,
             WhenAway,
         },
-        raw, value,
+        raw, rules, value,
     },
     proxy::choose::{
         LoadBound,
@@ -87,10 +87,10 @@ fn settings(at: &At, raw: &raw::Mqtt) -> Checked<MqttSettings> {
     let broker = time("broker_connect_within", broker, default.broker_connect_within, SHORTEST);
     let connack =
         time("connack_within", raw.connack_within.as_ref(), default.connack_within, SHORTEST);
-    let keepalive =
-        time("tcp_keepalive", raw.tcp_keepalive.as_ref(), default.tcp_keepalive, SECOND);
-    let user_timeout =
-        time("tcp_user_timeout", raw.tcp_user_timeout.as_ref(), default.tcp_user_timeout, SECOND);
+    let tcp = |key, text: Option<&raw::Text>, default| at.defaulted(key, text, default, tcp_time);
+    let keepalive = tcp("tcp_keepalive", raw.tcp_keepalive.as_ref(), default.tcp_keepalive);
+    let user_timeout = raw.tcp_user_timeout.as_ref();
+    let user_timeout = tcp("tcp_user_timeout", user_timeout, default.tcp_user_timeout);
     let takeover =
         at.defaulted("takeover", raw.takeover.as_ref(), default.takeover, value::boolean);
     let log = at.optional("connection_log", raw.connection_log.as_ref(), value::absolute_path);
@@ -135,6 +135,17 @@ fn settings(at: &At, raw: &raw::Mqtt) -> Checked<MqttSettings> {
         tls_passthrough: routes?,
         ..choosing?
     })
+}
+
+fn tcp_time(text: &str) -> Result<Duration, Fault> {
+    let time = value::duration(text, SECOND)?;
+    if time > rules::LONGEST_TCP_TIME {
+        return Err(Fault::new(
+            format!("{text:?} is longer than TCP can wait"),
+            format!("choose at most {}", humantime::format_duration(rules::LONGEST_TCP_TIME)),
+        ));
+    }
+    Ok(time)
 }
 
 fn prefixes(at: &At, raw: Option<&[raw::Text]>) -> Checked<Vec<Prefix>> {
