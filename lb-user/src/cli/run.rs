@@ -12,7 +12,7 @@ use crate::{
         controller::{Controller, Origin, Start},
         datapath::Datapath,
     },
-    datapath::{self, KernelTypes, StartError, Xdp},
+    datapath::{self, Preparation, StartError, Xdp},
     health::checker::Checker,
     privileges,
     proxy::Proxies,
@@ -29,7 +29,10 @@ pub(super) fn run(args: &RunArgs) -> Outcome {
     let config = config::load(&args.config)?;
     logging::start(config.log, args.log_packets)?;
     let attaches = !config.interfaces.is_empty();
-    let plane = Plane { types: attaches.then(KernelTypes::read), log_packets: args.log_packets };
+    let plane = Plane {
+        preparation: attaches.then(|| Preparation::begin(&config)),
+        log_packets: args.log_packets,
+    };
     if attaches {
         doctor::before_attaching(&config, args.force)?;
     }
@@ -62,7 +65,7 @@ pub(super) fn run(args: &RunArgs) -> Outcome {
 /// How the data plane is loaded.
 struct Plane {
     /// None if there is no interface to attach to.
-    types: Option<KernelTypes>,
+    preparation: Option<Preparation>,
     log_packets: bool,
 }
 
@@ -96,11 +99,11 @@ fn give_up_privileges(
 }
 
 /// With or without a log of every packet, which then is passed on as long as this process lives.
-fn attach(config: &Config, types: KernelTypes, log_packets: bool) -> Result<Xdp, StartError> {
+fn attach(config: &Config, preparation: Preparation, log_packets: bool) -> Result<Xdp, StartError> {
     if !log_packets {
-        return Xdp::start_with(config, types);
+        return Xdp::start_with(config, preparation);
     }
-    let (xdp, log) = Xdp::start_logging(config, types)?;
+    let (xdp, log) = Xdp::start_logging(config, preparation)?;
     tracing::warn!("every packet is logged, which costs much: start without --log-packets soon");
     tokio::spawn(async {
         if let Err(error) = log.run().await {
@@ -112,7 +115,7 @@ fn attach(config: &Config, types: KernelTypes, log_packets: bool) -> Result<Xdp,
 
 /// The data plane, loaded and attached, or taken over; none if there is no interface to attach to.
 fn data_plane(config: &Config, plane: Plane) -> Result<(Box<dyn Datapath>, Origin), Failure> {
-    let Some(types) = plane.types else {
+    let Some(preparation) = plane.preparation else {
         let attached = datapath::attached_interfaces(&config.pin_dir).unwrap_or_default();
         if attached.is_empty() {
             return Ok((Box::new(NoDataPlane), Origin::Fresh));
@@ -120,7 +123,7 @@ fn data_plane(config: &Config, plane: Plane) -> Result<(Box<dyn Datapath>, Origi
         let error = format!("a data plane is attached to {}", attached.join(", "));
         return Err(Failure::failed(&error, "name the interfaces, or `mqlb detach` it first"));
     };
-    let xdp = attach(config, types, plane.log_packets).map_err(|error| {
+    let xdp = attach(config, preparation, plane.log_packets).map_err(|error| {
         Failure::failed(&error, "nothing was changed; mend the cause and start again")
     })?;
     let origin = if xdp.taken_over() { Origin::TakenOver } else { Origin::Fresh };

@@ -15,14 +15,18 @@ use super::{
 };
 use crate::ring::transition::SlotSet;
 
-/// Seconds from one sweep of the connection table to the next. Nothing waits for it but memory and
-/// source ports: it is long enough for the sweep of a full table to be a small part of it.
+/// Seconds from one sweep of the connection table to the next, if the table is not very large. What
+/// waits for it can wait longer: memory, source ports, and slots that are in transition.
 const SWEEP_EVERY_S: u32 = 10;
+/// How many times as long as a sweep took the next one is put off: commands wait for a sweep, and one
+/// of ten million connections takes seconds.
+const SWEEP_REST: u32 = 10;
 
 /// What the sweeps found.
 #[derive(Debug, Default)]
 pub struct Counts {
-    seconds: u32,
+    /// Seconds until the next sweep of the connection table.
+    rest_s: u32,
     /// Entries in the connection table at the last sweep.
     pub flows: u64,
     /// Entries in the pending table at the last sweep.
@@ -46,16 +50,17 @@ impl Counts {
         applied: &mut Applied,
         now: u32,
     ) -> Result<Option<BTreeMap<u32, SlotSet>>, DatapathError> {
-        let sweep = self.seconds.is_multiple_of(SWEEP_EVERY_S);
-        self.seconds = self.seconds.wrapping_add(1);
-        if !sweep {
+        if self.rest_s > 0 {
+            self.rest_s -= 1;
             self.pending = applied.datapath_mut().sweep_pending(now)?;
             return Ok(None);
         }
+        self.rest_s = rest_s(Duration::ZERO);
         let began = Instant::now();
         let direct = DirectRings::of(applied.tables());
         let report = applied.datapath_mut().sweep(now, &direct)?;
         self.last_sweep = began.elapsed();
+        self.rest_s = rest_s(self.last_sweep);
         self.flows = report.flows;
         self.pending = report.pending;
         self.ports = report.ports;
@@ -102,7 +107,26 @@ impl Counts {
     }
 }
 
+/// Full seconds without a sweep after one that `took` so long.
+fn rest_s(took: Duration) -> u32 {
+    let rest = took.saturating_mul(SWEEP_REST).as_secs();
+    u32::try_from(rest).unwrap_or(u32::MAX).max(SWEEP_EVERY_S - 1)
+}
+
 /// Connections that the counters know to be open.
 const fn balance(counters: &BackendCounters) -> i64 {
     counters.opened.wrapping_sub(counters.closed).cast_signed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sweeps_are_ten_seconds_apart_and_take_at_most_a_tenth_of_the_time() {
+        assert_eq!(rest_s(Duration::ZERO), 9);
+        assert_eq!(rest_s(Duration::from_millis(900)), 9);
+        assert_eq!(rest_s(Duration::from_millis(6400)), 64);
+        assert_eq!(rest_s(Duration::MAX), u32::MAX);
+    }
 }

@@ -1,6 +1,11 @@
 //! Whole tables in few system calls (`BPF_MAP_LOOKUP_BATCH` and the like, Linux 5.6).
 
-use std::{fmt::Debug, io};
+use std::{
+    fmt::Debug,
+    io,
+    sync::mpsc::{self, Receiver, SyncSender},
+    thread,
+};
 
 use aya::Pod;
 use aya_obj::generated::bpf_cmd;
@@ -15,77 +20,51 @@ use crate::control::datapath::DatapathError;
 /// entry is not long out of date when it is judged.
 const BATCH: usize = 8192;
 
+/// Batches that are read before the one being visited is done.
+const BATCHES_AHEAD: usize = 2;
+
 /// The kernel's own code, unknown to libc, for what a kind of map does not support.
 const ENOTSUPP: i32 = 524;
 
 impl<K: Pod + Debug, V: Pod> Table<K, V> {
     /// Calls `visit` with all entries, some thousands at a time, in no order.
     ///
-    /// An entry that is there from beginning to end is visited; others may be.
+    /// An entry that is there from beginning to end is visited; others may be. While `visit` works on
+    /// one batch, another thread reads the next: both wait for memory most of the time.
     pub(super) fn visit(
         &self,
         mut visit: impl FnMut(&[K], &[V]) -> Result<(), DatapathError>,
-    ) -> Result<(), DatapathError> {
-        let mut keys: Vec<K> = Vec::with_capacity(BATCH);
-        let mut values: Vec<V> = Vec::with_capacity(BATCH);
-        let mut position = None;
-        loop {
-            match self.lookup_batch(&mut position, &mut keys, &mut values) {
-                Ok(last) => {
-                    visit(&keys, &values)?;
-                    if last {
-                        return Ok(());
-                    }
-                }
-                Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
-                    // A bucket holds more than fits.
-                    let more = keys.capacity() * 2;
-                    (keys, values) = (Vec::with_capacity(more), Vec::with_capacity(more));
-                }
-                Err(error) => return Err(self.error("look up a batch".to_owned(), error)),
+    ) -> Result<(), DatapathError>
+    where
+        K: Send,
+        V: Send,
+    {
+        let mut reading = Reading { table: self, position: None };
+        let mut batch = Batch::with_room(BATCH);
+        reading.read(&mut batch)?;
+        visit(&batch.keys, &batch.values)?;
+        if batch.is_last {
+            return Ok(());
+        }
+        thread::scope(|scope| {
+            let (to_fill, empty) = mpsc::sync_channel(BATCHES_AHEAD);
+            let (filled, to_visit) = mpsc::sync_channel(BATCHES_AHEAD);
+            for batch in [batch, Batch::with_room(BATCH)] {
+                // There is room for as many as there are.
+                let _ = to_fill.send(batch);
             }
-        }
-    }
-
-    /// Fills `keys` and `values` with the entries that follow `position`, which moves on; whether
-    /// they are the last.
-    fn lookup_batch(
-        &self,
-        position: &mut Option<u64>,
-        keys: &mut Vec<K>,
-        values: &mut Vec<V>,
-    ) -> io::Result<bool> {
-        keys.clear();
-        values.clear();
-        // The kernel's cursor: four bytes (a bucket, or an index) of these eight.
-        let mut next = 0u64;
-        let mut attr = zeroed_attr();
-        // SAFETY: a field of integers; the rest of the union stays zero.
-        let batch = unsafe { &mut attr.batch };
-        batch.map_fd = raw(self.fd());
-        batch.in_batch = position.as_ref().map_or(0, |position| &raw const *position as u64);
-        batch.out_batch = &raw mut next as u64;
-        batch.keys = keys.as_mut_ptr() as u64;
-        batch.values = values.as_mut_ptr() as u64;
-        batch.count = keys.capacity().min(values.capacity()) as u32;
-        // SAFETY: the cursors have at least the bytes that the kernel uses; it writes at most
-        // `count` keys and values, for which there is room, and `open` has compared their sizes.
-        let result = unsafe { bpf(bpf_cmd::BPF_MAP_LOOKUP_BATCH, &mut attr) };
-        let last = match result {
-            Ok(_) => false,
-            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => true,
-            Err(error) => return Err(error),
-        };
-        // SAFETY: an integer, written by the kernel.
-        let count = unsafe { attr.batch.count } as usize;
-        // SAFETY: the kernel has written `count` keys and values, at most the capacity; any bytes
-        // are a value of a `Pod`.
-        unsafe {
-            keys.set_len(count);
-            values.set_len(count);
-        }
-        *position = Some(next);
-        Ok(last)
+            thread::Builder::new()
+                .name(format!("read-{}", self.name()))
+                .spawn_scoped(scope, move || reading.read_ahead(&empty, &filled))
+                .map_err(|error| self.error("begin to look up".to_owned(), error))?;
+            for batch in to_visit {
+                let batch = batch?;
+                visit(&batch.keys, &batch.values)?;
+                // Nobody takes it if all is read.
+                let _ = to_fill.send(batch);
+            }
+            Ok(())
+        })
     }
 
     /// Writes each of `values` under the key at its place in `keys`. After an error, those up to
@@ -137,5 +116,91 @@ impl<K: Pod + Debug, V: Pod> Table<K, V> {
             keys = keys.get(done + skipped..).unwrap_or_default();
         }
         Ok(removed)
+    }
+}
+
+/// Entries as they were read.
+struct Batch<K, V> {
+    keys: Vec<K>,
+    values: Vec<V>,
+    is_last: bool,
+}
+
+impl<K, V> Batch<K, V> {
+    fn with_room(entries: usize) -> Self {
+        let (keys, values) = (Vec::with_capacity(entries), Vec::with_capacity(entries));
+        Self { keys, values, is_last: false }
+    }
+}
+
+/// A table on its way to be read.
+struct Reading<'a, K, V> {
+    table: &'a Table<K, V>,
+    /// The kernel's cursor; `None` at the beginning.
+    position: Option<u64>,
+}
+
+impl<K: Pod + Debug, V: Pod> Reading<'_, K, V> {
+    /// Fills and hands over one batch after another, until all is read or nobody wants more.
+    fn read_ahead(
+        mut self,
+        empty: &Receiver<Batch<K, V>>,
+        filled: &SyncSender<Result<Batch<K, V>, DatapathError>>,
+    ) {
+        while let Ok(mut batch) = empty.recv() {
+            let read = self.read(&mut batch);
+            let ends = read.is_err() || batch.is_last;
+            if filled.send(read.map(|()| batch)).is_err() || ends {
+                return;
+            }
+        }
+    }
+
+    /// Fills `batch` with the entries that follow.
+    fn read(&mut self, batch: &mut Batch<K, V>) -> Result<(), DatapathError> {
+        loop {
+            match self.look_up(batch) {
+                Ok(()) => return Ok(()),
+                Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
+                    // A bucket holds more than fits.
+                    *batch = Batch::with_room(batch.keys.capacity() * 2);
+                }
+                Err(error) => return Err(self.table.error("look up a batch".to_owned(), error)),
+            }
+        }
+    }
+
+    fn look_up(&mut self, Batch { keys, values, is_last }: &mut Batch<K, V>) -> io::Result<()> {
+        keys.clear();
+        values.clear();
+        // The kernel's cursor: four bytes (a bucket, or an index) of these eight.
+        let mut next = 0u64;
+        let mut attr = zeroed_attr();
+        // SAFETY: a field of integers; the rest of the union stays zero.
+        let batch = unsafe { &mut attr.batch };
+        batch.map_fd = raw(self.table.fd());
+        batch.in_batch = self.position.as_ref().map_or(0, |position| &raw const *position as u64);
+        batch.out_batch = &raw mut next as u64;
+        batch.keys = keys.as_mut_ptr() as u64;
+        batch.values = values.as_mut_ptr() as u64;
+        batch.count = keys.capacity().min(values.capacity()) as u32;
+        // SAFETY: the cursors have at least the bytes that the kernel uses; it writes at most
+        // `count` keys and values, for which there is room, and `open` has compared their sizes.
+        let result = unsafe { bpf(bpf_cmd::BPF_MAP_LOOKUP_BATCH, &mut attr) };
+        *is_last = match result {
+            Ok(_) => false,
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => true,
+            Err(error) => return Err(error),
+        };
+        // SAFETY: an integer, written by the kernel.
+        let count = unsafe { attr.batch.count } as usize;
+        // SAFETY: the kernel has written `count` keys and values, at most the capacity; any bytes
+        // are a value of a `Pod`.
+        unsafe {
+            keys.set_len(count);
+            values.set_len(count);
+        }
+        self.position = Some(next);
+        Ok(())
     }
 }

@@ -1,18 +1,19 @@
-//! Takes entries out of the tables of flows: those whose time is over, and those of a backend
-//! that is removed. One system call serves thousands of entries.
+//! Takes the entries out of the tables of flows whose time is over, and counts the others. One system
+//! call serves thousands of entries.
 
 use std::collections::BTreeMap;
 
 use lb_common::{
     flow::{Flow, FlowKey},
-    port::{Port, port_flags},
+    port::Port,
     ring::Slot,
 };
 
 use super::{
-    known::Known,
+    known::{Entry, Known, Places},
     orphans::{Named, Suspects},
-    sweep::{self, Claim, PortState, Stage},
+    removal::Leaving,
+    sweep::{self, Stage},
     table::Table,
 };
 use crate::{
@@ -59,15 +60,47 @@ pub(super) struct FlowTables<'a, T> {
 /// Says which slot a flow falls into; `None` if its service's brokers do not answer directly.
 pub(super) type SlotOf<'a> = &'a dyn Fn(&FlowKey) -> Option<(u32, Slot)>;
 
-/// A purge needs a second pass if a packet was removing an entry during the first; a third, never.
-const MOST_PASSES: u32 = 4;
-
 /// What one pass over a table found.
 #[derive(Debug, Default)]
 struct Pass {
     left: u64,
-    open: BTreeMap<u32, u64>,
-    expired: BTreeMap<u32, u64>,
+    open: Tally,
+    expired: Tally,
+}
+
+/// Numbers of connections, by backend.
+#[derive(Debug, Default)]
+struct Tally(Vec<u64>);
+
+impl Tally {
+    /// Counts a connection, if it is open and of a backend that there is.
+    fn count(&mut self, entry: &Entry<'_>) {
+        if entry.flow.is_closed() || entry.backend.is_none() {
+            return;
+        }
+        let place = entry.flow.backend() as usize;
+        if place >= self.0.len() {
+            self.0.resize(place + 1, 0);
+        }
+        if let Some(count) = self.0.get_mut(place) {
+            *count += 1;
+        }
+    }
+
+    fn add(&mut self, other: &Self) {
+        if other.0.len() > self.0.len() {
+            self.0.resize(other.0.len(), 0);
+        }
+        for (sum, more) in self.0.iter_mut().zip(&other.0) {
+            *sum += more;
+        }
+    }
+}
+
+impl From<Tally> for BTreeMap<u32, u64> {
+    fn from(tally: Tally) -> Self {
+        (0..).zip(tally.0).filter(|(_, count)| *count > 0).collect()
+    }
 }
 
 /// What is noted of the entries that are left.
@@ -97,9 +130,7 @@ pub(super) fn everything(
     let mut connections = over(tables.flows, Stage::Connection)?;
     let learned = over(tables.learned, Stage::Learned)?;
     connections.left += learned.left;
-    for (id, open) in learned.open {
-        *connections.open.entry(id).or_default() += open;
-    }
+    connections.open.add(&learned.open);
     let Notes { named, occupied } = notes;
     let mut next = Suspects::default();
     let found: u64 = known
@@ -117,8 +148,8 @@ pub(super) fn everything(
         ports: known.ports.iter().map(|(peer, ports)| (*peer, taken(ports) as u64)).collect(),
         flows: connections.left,
         pending: handshakes.left,
-        expired: connections.expired,
-        open: connections.open,
+        expired: connections.expired.into(),
+        open: connections.open.into(),
         occupied,
     })
 }
@@ -147,170 +178,63 @@ fn pass<T: Entries>(
     mut noting: Option<Noting<'_, T>>,
 ) -> Result<Pass, DatapathError> {
     let mut pass = Pass::default();
-    let mut gone = Gone::new(table, known, stage, now);
-    let mut agreed = Vec::new();
+    let places = Places::of(known);
+    let mut leaving = Leaving::new(table, stage, now);
+    let (mut over, mut stays, mut agreed) = (Vec::new(), Vec::new(), Vec::new());
     table.visit(|keys, flows| {
         for (key, flow) in keys.iter().zip(flows) {
-            let place = known.place(flow);
-            let over = if known.is_direct(flow) {
-                sweep::is_direct_over(flow, stage, now, known.settings.pending_ticks)
-            } else {
-                sweep::is_over(flow, now, known.settings.closed_ticks)
-            };
-            if over && gone.add(key, flow, place) {
-                if !flow.is_closed() {
-                    *pass.expired.entry(flow.backend()).or_default() += 1;
-                }
-                continue;
-            }
+            let entry = places.entry(*key, *flow);
+            let list = if is_over(&entry, stage, now, known) { &mut over } else { &mut stays };
+            list.push(entry);
+        }
+        leaving.add(&over, &places, |entry, goes| {
+            if goes { pass.expired.count(entry) } else { stays.push(*entry) }
+        });
+        for entry in stays.drain(..) {
             if let Some(Noting { notes, slot_of, .. }) = &mut noting
-                && !notes.keep(key, flow, stage, place, slot_of(key))
+                && !notes.keep(&entry, stage, slot_of(&entry.key))
             {
-                agreed.push(*key);
-                gone.add(key, flow, None);
+                agreed.push(entry.key);
                 continue;
             }
             pass.left += 1;
-            if !flow.is_closed() {
-                *pass.open.entry(flow.backend()).or_default() += 1;
+            pass.open.count(&entry);
+        }
+        over.clear();
+        if let Some(Noting { learned, .. }) = &noting {
+            if stage == Stage::Connection {
+                // What was learned of an older connection from the same port must not speak for
+                // this one.
+                learned.remove_batch(&agreed)?;
             }
+            table.remove_batch(&agreed)?;
+            agreed.clear();
         }
-        // What was learned of an older connection from the same port must not speak for this one.
-        if let Some(Noting { learned, .. }) = &noting
-            && stage == Stage::Connection
-        {
-            learned.remove_batch(&agreed)?;
-        }
-        agreed.clear();
-        gone.remove()
+        leaving.remove()
     })?;
     Ok(pass)
 }
 
+fn is_over(entry: &Entry<'_>, stage: Stage, now: u32, known: &Known) -> bool {
+    if entry.is_direct() {
+        sweep::is_direct_over(&entry.flow, stage, now, known.settings.pending_ticks)
+    } else {
+        sweep::is_over(&entry.flow, now, known.settings.closed_ticks)
+    }
+}
+
 impl Notes {
     /// Notes an entry; false if it need not stay, because the ring says the same.
-    fn keep(
-        &mut self,
-        key: &FlowKey,
-        flow: &Flow,
-        stage: Stage,
-        place: Option<(u32, usize)>,
-        slot: Option<(u32, Slot)>,
-    ) -> bool {
-        if let Some((peer, index)) = place {
-            self.named.note(peer, index);
+    fn keep(&mut self, entry: &Entry<'_>, stage: Stage, slot: Option<(u32, Slot)>) -> bool {
+        if let Some(place) = entry.place {
+            self.named.note(place.peer, place.index);
         }
         let Some((number, slot)) = slot else { return true };
         let stable = slot.base() == slot.current();
-        if stable && slot.base() == flow.backend() && stage != Stage::Handshake {
+        if stable && slot.base() == entry.flow.backend() && stage != Stage::Handshake {
             return false;
         }
-        self.occupied.entry(key.service).or_default().insert(number);
+        self.occupied.entry(entry.key.service).or_default().insert(number);
         true
-    }
-}
-
-/// Removes every entry of `backend` and lets its ports rest.
-///
-/// The ring leads to others by now, the backend's entry says that it refuses, and every packet is
-/// through that may have read that entry before: no flow is added any more. `settle` waits until
-/// every packet is through that is under way when it is called.
-pub(super) fn purge(
-    tables: &FlowTables<'_, impl Entries>,
-    known: &Known,
-    backend: u32,
-    now: u32,
-    mut settle: impl FnMut() -> Result<(), DatapathError>,
-) -> Result<(), DatapathError> {
-    // What a packet under way removes itself is left to it: under the same key another flow may
-    // lie by now. It is gone once that packet is through.
-    let mut passes = 0;
-    while remove_all(tables, known, backend, now)? > 0 {
-        passes += 1;
-        if passes == MOST_PASSES {
-            return Err(DatapathError::Refused(format!(
-                "backend {backend} still has flows after {MOST_PASSES} passes over the tables"
-            )));
-        }
-        settle()?;
-    }
-    let Some(entry) = known.backends.get(&backend) else { return Ok(()) };
-    // Ports that lost their entry, by a crash for instance.
-    for port in known.ports_of(entry).flat_map(|table| table.iter()) {
-        let owner = port.owner();
-        if owner.has(port_flags::CLAIMED) && owner.backend() == backend && sweep::take(port, owner)
-        {
-            port.rest(now);
-        }
-    }
-    Ok(())
-}
-
-/// Removes the entries of `backend`, but for those that a packet under way removes; returns how
-/// many those are.
-fn remove_all(
-    tables: &FlowTables<'_, impl Entries>,
-    known: &Known,
-    backend: u32,
-    now: u32,
-) -> Result<u64, DatapathError> {
-    let mut left = 0;
-    let all = [
-        (tables.pending, Stage::Handshake),
-        (tables.flows, Stage::Connection),
-        (tables.learned, Stage::Learned),
-    ];
-    for (table, stage) in all {
-        let mut gone = Gone::new(table, known, stage, now);
-        table.visit(|keys, flows| {
-            for (key, flow) in keys.iter().zip(flows).filter(|(_, flow)| flow.backend() == backend)
-            {
-                left += u64::from(!gone.add(key, flow, known.place(flow)));
-            }
-            gone.remove()
-        })?;
-    }
-    Ok(left)
-}
-
-/// Entries on their way out.
-///
-/// First their ports are taken from them: who takes a port removes the entry, the fast path or
-/// this one. Then the entries are removed, and only then the ports rest. A crash in between leaves
-/// entries and ports that the next pass finds, and never a port that two flows use.
-struct Gone<'a, T> {
-    table: &'a T,
-    known: &'a Known,
-    stage: Stage,
-    now: u32,
-    keys: Vec<FlowKey>,
-    ports: Vec<&'a Port>,
-}
-
-impl<'a, T: Entries> Gone<'a, T> {
-    const fn new(table: &'a T, known: &'a Known, stage: Stage, now: u32) -> Self {
-        Self { table, known, stage, now, keys: Vec::new(), ports: Vec::new() }
-    }
-
-    /// Takes the port from an entry, which is removed then; false if the fast path does it.
-    fn add(&mut self, key: &FlowKey, flow: &Flow, place: Option<(u32, usize)>) -> bool {
-        if let Some(port) = place.and_then(|place| self.known.port(place)) {
-            match sweep::claim(&PortState::read(port), key, flow, self.stage, self.now) {
-                Claim::Own(owner) if sweep::take(port, owner) => self.ports.push(port),
-                Claim::Own(_) | Claim::Leaving => return false,
-                Claim::Lost => {}
-            }
-        }
-        self.keys.push(*key);
-        true
-    }
-
-    fn remove(&mut self) -> Result<(), DatapathError> {
-        self.table.remove_batch(&self.keys)?;
-        self.keys.clear();
-        for port in self.ports.drain(..) {
-            port.rest(self.now);
-        }
-        Ok(())
     }
 }

@@ -17,7 +17,7 @@ use lb_common::{
 use super::{
     Xdp, collect,
     known::Known,
-    peers, rings,
+    peers, removal, rings,
     settling::{Change, Settling},
     tables::Tables,
     trace,
@@ -69,7 +69,7 @@ impl Datapath for Xdp {
                 settling.wait_once(Change::Refusal)?;
                 settling.begin(Change::Purge);
                 let settle = || settling.wait();
-                collect::purge(&tables.of_flows(), known, *backend, super::now(), settle)
+                removal::purge(&tables.of_flows(), known, *backend, super::now(), settle)
             }
         }
     }

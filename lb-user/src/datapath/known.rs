@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use lb_common::{
     backend::{Backend, MAX_SOURCES, backend_flags},
-    flow::Flow,
+    flow::{Flow, FlowKey},
     port::Port,
     settings::Settings,
 };
@@ -44,31 +44,103 @@ impl Known {
         Ok(Self { settings, backends, ports, ports_per_table })
     }
 
-    /// Whether the flow is of a backend that answers directly.
-    pub(super) fn is_direct(&self, flow: &Flow) -> bool {
-        let backend = self.backends.get(&flow.backend());
-        backend.is_some_and(|backend| backend.flags & backend_flags::DIRECT != 0)
-    }
-
-    /// Where the port of a flow lies: peer and index; `None` if it has none.
-    pub(super) fn place(&self, flow: &Flow) -> Option<(u32, usize)> {
-        let backend = self.backends.get(&flow.backend())?;
-        if backend.flags & backend_flags::DIRECT != 0 {
-            return None;
-        }
-        let port = u16::from_be_bytes(flow.nat_port);
-        let index = port.checked_sub(self.settings.first_port)?;
-        Some((backend.first_peer + u32::from(flow.source), usize::from(index)))
-    }
-
-    /// The port at this place.
-    pub(super) fn port(&self, (peer, index): (u32, usize)) -> Option<&Port> {
-        self.ports.get(&peer)?.get(index)
-    }
-
     /// The port tables that flows of `backend` may have ports in.
     pub(super) fn ports_of(&self, backend: &Backend) -> impl Iterator<Item = &PortTable> {
         let peers = backend.first_peer..backend.first_peer.saturating_add(MAX_SOURCES);
         self.ports.range(peers).map(|(_, table)| table)
     }
+}
+
+#[cfg(test)]
+impl Known {
+    /// Where the port of a flow lies.
+    pub(super) fn place(&self, flow: &Flow) -> Option<Place> {
+        place(self.settings.first_port, flow, self.backends.get(&flow.backend())?)
+    }
+
+    /// The port at this place.
+    pub(super) fn port(&self, place: Place) -> Option<&Port> {
+        self.ports.get(&place.peer)?.get(place.index)
+    }
+}
+
+/// [`Known`] by numbers, for a pass that asks it for each of millions of flows.
+#[derive(Debug)]
+pub(super) struct Places<'a> {
+    first_port: u16,
+    backends: Vec<Option<&'a Backend>>,
+    ports: Vec<&'a [Port]>,
+}
+
+/// Where the source port of a flow lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    /// Whose port it is: the peer's number.
+    pub peer: u32,
+    /// Its distance from the first of the range.
+    pub index: usize,
+}
+
+/// An entry of a table of flows, with what is known of it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry<'a> {
+    pub key: FlowKey,
+    pub flow: Flow,
+    /// `None` if there is none with its number.
+    pub backend: Option<&'a Backend>,
+    /// Where its port lies; `None` if it has none.
+    pub place: Option<Place>,
+}
+
+impl Entry<'_> {
+    /// Whether its backend answers directly.
+    pub(super) fn is_direct(&self) -> bool {
+        self.backend.is_some_and(is_direct)
+    }
+}
+
+impl<'a> Places<'a> {
+    pub(super) fn of(known: &'a Known) -> Self {
+        let mut backends = Vec::new();
+        for (id, backend) in &known.backends {
+            put(&mut backends, *id, Some(backend), None);
+        }
+        let mut ports = Vec::new();
+        for (peer, table) in &known.ports {
+            put(&mut ports, *peer, &**table, &[]);
+        }
+        Self { first_port: known.settings.first_port, backends, ports }
+    }
+
+    pub(super) fn entry(&self, key: FlowKey, flow: Flow) -> Entry<'a> {
+        let backend = self.backends.get(flow.backend() as usize).copied().flatten();
+        let place = backend.and_then(|backend| place(self.first_port, &flow, backend));
+        Entry { key, flow, backend, place }
+    }
+
+    /// The port at this place.
+    pub(super) fn port(&self, place: Place) -> Option<&'a Port> {
+        self.ports.get(place.peer as usize)?.get(place.index)
+    }
+}
+
+fn place(first_port: u16, flow: &Flow, backend: &Backend) -> Option<Place> {
+    if is_direct(backend) {
+        return None;
+    }
+    let port = u16::from_be_bytes(flow.nat_port);
+    let index = port.checked_sub(first_port)?;
+    let peer = backend.first_peer + u32::from(flow.source);
+    Some(Place { peer, index: usize::from(index) })
+}
+
+/// Puts `value` at `place`, and `none` at those before it that have no value yet.
+fn put<T: Copy>(list: &mut Vec<T>, place: u32, value: T, none: T) {
+    list.resize(place as usize, none);
+    list.push(value);
+}
+
+/// Whether a backend answers its clients directly: its flows have no port.
+const fn is_direct(backend: &Backend) -> bool {
+    backend.flags & backend_flags::DIRECT != 0
 }

@@ -1,14 +1,16 @@
 //! The program and its tables: loaded and pinned, or, where they are pinned already, taken over.
 
 use std::{
-    os::fd::AsFd,
+    io,
+    os::fd::{AsFd, OwnedFd},
     thread::{self, JoinHandle},
 };
 
 use aya::{Ebpf, EbpfLoader, programs::Xdp};
-use aya_obj::Object;
+use aya_obj::{Object, generated::bpf_map_type::BPF_MAP_TYPE_HASH};
 use lb_common::{
     backend::MAX_SOURCES,
+    flow::{Flow, FlowKey},
     layout::{maps, sizes},
 };
 
@@ -63,27 +65,56 @@ pub(super) const fn peers(limits: &Limits) -> u32 {
     limits.backends.saturating_mul(MAX_SOURCES)
 }
 
-/// What the kernel says of its own types, while another thread reads it. aya asks for it whether a
-/// program needs it or not, and a sixth of a start is spent on it: so it is begun before the rest.
+/// What a start waits for longest, begun by threads while the host is checked: nothing is changed by
+/// it that outlives the process.
 #[derive(Debug)]
-pub struct KernelTypes(JoinHandle<EbpfLoader<'static>>);
+pub struct Preparation {
+    /// What the kernel says of its own types: aya asks for it whether a program needs it or not.
+    types: JoinHandle<EbpfLoader<'static>>,
+    /// The connection table, all of whose memory the kernel allocates at once; `None` if one is
+    /// pinned.
+    flows: JoinHandle<Option<io::Result<OwnedFd>>>,
+}
 
-impl KernelTypes {
-    /// Begins to read.
+impl Preparation {
+    /// Begins.
     #[must_use]
-    pub fn read() -> Self {
-        Self(thread::spawn(EbpfLoader::new))
+    pub fn begin(config: &Config) -> Self {
+        let path = Pins::new(&config.pin_dir).map(maps::FLOWS);
+        let shape = flows_shape(config.limits.connections);
+        let make = move || (!path.exists()).then(|| sys::create_map(maps::FLOWS, &shape, None));
+        Self { types: thread::spawn(EbpfLoader::new), flows: thread::spawn(make) }
     }
 
-    fn loader(self) -> EbpfLoader<'static> {
-        self.0.join().unwrap_or_else(|_| EbpfLoader::new())
+    /// Pins the connection table, unless one is pinned, and returns what loads the rest.
+    fn finish(self, pins: &Pins) -> Result<EbpfLoader<'static>, StartError> {
+        let path = pins.map(maps::FLOWS);
+        // If it could not be made, aya will not be able to make it either, and says why.
+        if let Ok(Some(Ok(flows))) = self.flows.join()
+            && !path.exists()
+        {
+            sys::pin(flows.as_fd(), &path)
+                .map_err(|error| StartError::file("pin the connection table at", &path, error))?;
+        }
+        Ok(self.types.join().unwrap_or_else(|_| EbpfLoader::new()))
+    }
+}
+
+/// The shape of the connection table, as the object declares it, for so many connections.
+const fn flows_shape(connections: u32) -> Shape {
+    Shape {
+        kind: BPF_MAP_TYPE_HASH as u32,
+        key_bytes: size_of::<FlowKey>() as u32,
+        value_bytes: size_of::<Flow>() as u32,
+        entries: connections,
+        flags: 0,
     }
 }
 
 /// How the program is loaded.
 #[derive(Debug)]
 pub(super) struct Load {
-    pub types: KernelTypes,
+    pub preparation: Preparation,
     pub log_packets: bool,
 }
 
@@ -93,7 +124,7 @@ pub(super) fn load(config: &Config, pins: &Pins, load: Load) -> Result<Ebpf, Sta
     compare(pins, limits)?;
     create_ports(pins, peers(limits), config.nat.ports.count())?;
     let log = u8::from(load.log_packets);
-    let mut loader = load.types.loader();
+    let mut loader = load.preparation.finish(pins)?;
     loader.override_global(LOG_PACKETS, &log, true);
     for map in PINNED {
         loader.map_pin_path(map, pins.map(map));
@@ -145,13 +176,7 @@ fn compare(pins: &Pins, limits: &Limits) -> Result<(), StartError> {
         let found = sys::shape(pinned.as_fd())
             .map_err(|error| StartError::file("examine", &path, error))?;
         let configured = configured(name, limits);
-        let needed = Shape {
-            kind: map.map_type(),
-            key_bytes: map.key_size(),
-            value_bytes: map.value_size(),
-            entries: configured.map_or(map.max_entries(), |(entries, _)| entries),
-            flags: map.map_flags(),
-        };
+        let needed = shape(map, configured.map(|(entries, _)| entries));
         if found != needed {
             return Err(StartError::Shape {
                 map: name.to_owned(),
@@ -162,6 +187,17 @@ fn compare(pins: &Pins, limits: &Limits) -> Result<(), StartError> {
         }
     }
     Ok(())
+}
+
+/// The shape of a map of the object, with as many entries as are configured.
+fn shape(map: &aya_obj::Map, entries: Option<u32>) -> Shape {
+    Shape {
+        kind: map.map_type(),
+        key_bytes: map.key_size(),
+        value_bytes: map.value_size(),
+        entries: entries.unwrap_or(map.max_entries()),
+        flags: map.map_flags(),
+    }
 }
 
 /// Makes the map of the tables of source ports, unless it is pinned.
@@ -187,6 +223,7 @@ mod tests {
         for name in PINNED {
             assert!(object.maps.contains_key(name), "{name}");
         }
+        assert_eq!(flows_shape(7), shape(&object.maps[maps::FLOWS], Some(7)));
         for name in [PROGRAM, TRACE_PROGRAM] {
             assert!(object.programs.contains_key(name), "{name}");
         }

@@ -38,6 +38,7 @@ mod peers;
 mod pins;
 mod ports;
 mod programs;
+mod removal;
 mod rings;
 mod settling;
 mod sweep;
@@ -54,7 +55,7 @@ pub use attach::InterfaceStatus;
 pub use bpffs::{bpffs_mount_point, is_on_bpffs};
 pub use error::StartError;
 pub use interface::{Attached, AttachedMode, index as interface_index};
-pub use loader::KernelTypes;
+pub use loader::Preparation;
 pub use packet_log::PacketLog;
 pub use ports::pin_map as pin_map_of_ports;
 
@@ -89,20 +90,20 @@ impl Xdp {
     /// Loads and attaches the program, or takes over what an earlier controller left running: the
     /// tables as they are, and on each interface this build's program in place of that one's.
     pub fn start(config: &Config) -> Result<Self, StartError> {
-        Self::start_with(config, KernelTypes::read())
+        Self::start_with(config, Preparation::begin(config))
     }
 
-    /// Like [`Xdp::start`]; `types` was begun to read before.
-    pub fn start_with(config: &Config, types: KernelTypes) -> Result<Self, StartError> {
-        Ok(Self::start_pinned(config, Load { types, log_packets: false })?.0)
+    /// Like [`Xdp::start`]; `preparation` was begun before.
+    pub fn start_with(config: &Config, preparation: Preparation) -> Result<Self, StartError> {
+        Ok(Self::start_pinned(config, Load { preparation, log_packets: false })?.0)
     }
 
     /// Like [`Xdp::start`], with a program that logs every packet, and what it logs.
     pub fn start_logging(
         config: &Config,
-        types: KernelTypes,
+        preparation: Preparation,
     ) -> Result<(Self, PacketLog), StartError> {
-        let (xdp, log) = Self::start_pinned(config, Load { types, log_packets: true })?;
+        let (xdp, log) = Self::start_pinned(config, Load { preparation, log_packets: true })?;
         let missing = || StartError::Load {
             what: "open the packet log",
             reason: "the program was loaded without it".to_owned(),

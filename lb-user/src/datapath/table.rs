@@ -18,7 +18,8 @@ use crate::control::datapath::DatapathError;
 pub(super) struct Table<K, V> {
     name: &'static str,
     fd: OwnedFd,
-    types: PhantomData<(K, V)>,
+    // As a function of them, because a map is shared between threads whatever lies in it.
+    types: PhantomData<fn() -> (K, V)>,
 }
 
 impl<K: Pod + Debug, V: Pod> Table<K, V> {
@@ -47,6 +48,10 @@ impl<K: Pod + Debug, V: Pod> Table<K, V> {
 
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+
+    pub(super) const fn name(&self) -> &'static str {
+        self.name
     }
 
     /// The value under `key`.

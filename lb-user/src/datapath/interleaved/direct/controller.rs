@@ -19,6 +19,7 @@ use super::{
             collect::{self, FlowTables},
             known::Known,
             orphans::Suspects,
+            removal,
         },
         schedule::{grace, without_steps},
         tell,
@@ -199,7 +200,7 @@ impl<'a> Controller<'a> {
                 };
                 let now = self.shared.time();
                 self.with_tables(|tables, known| {
-                    collect::purge(tables, known, *backend, now, settle).unwrap();
+                    removal::purge(tables, known, *backend, now, settle).unwrap();
                 });
             }
             Edit::ClearBackend { id } => {

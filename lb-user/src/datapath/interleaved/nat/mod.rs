@@ -26,9 +26,10 @@ use self::{
 use super::{
     super::{
         collect::{self, FlowTables},
+        known::Place,
         loads,
         orphans::Suspects,
-        sweep,
+        removal, sweep,
     },
     schedule::{Schedule, grace, quiet, section, time, without_steps},
     try_orders,
@@ -172,7 +173,7 @@ fn obey(shared: &Shared, order: Order, suspects: &mut Suspects) {
                 grace();
                 Ok(())
             };
-            collect::purge(&tables, &shared.known, 1, now, settle).unwrap();
+            removal::purge(&tables, &shared.known, 1, now, settle).unwrap();
         }
     }
 }
@@ -200,7 +201,7 @@ fn judge_tables(shared: &Shared) {
         for (index, port) in table.iter().enumerate() {
             let owner = port.owner();
             assert!(!sweep::is_stuck(owner), "nobody can use port {index} of {peer}");
-            let has_entry = named.contains(&Some((*peer, index)));
+            let has_entry = named.contains(&Some(Place { peer: *peer, index }));
             assert_eq!(owner.has(port_flags::CLAIMED), has_entry, "port {index} of {peer}");
         }
     }

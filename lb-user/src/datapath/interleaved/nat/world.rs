@@ -30,7 +30,12 @@ use lb_ebpf::{
 };
 
 use super::super::{
-    super::{collect::Entries, known::Known, ports::PortTable, sweep},
+    super::{
+        collect::Entries,
+        known::{Known, Place},
+        ports::PortTable,
+        sweep,
+    },
     schedule::{section, step, time, without_steps},
     table::{self, Entry, FlowRef},
 };
@@ -248,7 +253,7 @@ impl<'a> Tables for &'a Shared {
     }
 
     fn port(&self, peer: u32, index: u32) -> Option<&'a Port> {
-        self.known.port((peer, index as usize))
+        self.known.port(Place { peer, index: index as usize })
     }
 
     fn pending(&self, key: &FlowKey) -> Option<FlowRef> {
