@@ -43,7 +43,7 @@ pub fn addresses(at: &At, raw: Option<&[raw::Text]>) -> Checked<Vec<IpAddr>> {
     if addresses.len() == raw.len() { Ok(addresses) } else { Err(Reported) }
 }
 
-/// Rejects addresses none of which a backend can be reached from.
+/// Rejects addresses that a backend cannot be reached from.
 pub fn reach(at: &At, addresses: &[IpAddr], backends: &[Backend]) {
     let from = |backend: &&Backend| {
         addresses.iter().any(|address| address.is_ipv4() == backend.address.is_ipv4())
@@ -56,6 +56,14 @@ pub fn reach(at: &At, addresses: &[IpAddr], backends: &[Backend]) {
         at.reject(Fault::new(
             format!("no {family} address, but {} is a backend", backend.address),
             format!("add an {family} address of this host that the broker can answer to"),
+        ));
+    }
+    let outside = backends.iter().find(|backend| !backend.address.is_loopback());
+    let inside = addresses.iter().position(IpAddr::is_loopback);
+    if let (Some(i), Some(backend)) = (inside, outside) {
+        at.index(i).reject(Fault::new(
+            format!("{} is a loopback address, but {} is a backend", addresses[i], backend.address),
+            "name an address that the broker can answer to",
         ));
     }
 }
