@@ -9,6 +9,7 @@ use std::time::Duration;
 use fake::{CONNACK, http, mqtt, mqtt5, nowhere, packet, server};
 use lb_user::config::model::{
     BasicAuth, HttpCheck, LoadSettings, LoadSource, LoadValue, MqttCheck, Password, Secret,
+    SendProxyProtocol,
 };
 use lb_user::health::probe::load::read;
 use lb_user::load::json::Pointer;
@@ -37,7 +38,7 @@ async fn reading(source: LoadSource, at: SocketAddr, timeout: Duration) -> Resul
     let interval = Duration::from_secs(10);
     let settings =
         LoadSettings { source, port: Some(at.port()), interval, timeout, max_age: interval * 3 };
-    let source = Source::load(&settings, "mqtt", b"PROXY".to_vec()).unwrap();
+    let source = Source::load(&settings, "mqtt", SendProxyProtocol::V1).unwrap();
     let serves = SocketAddr::new(at.ip(), 1883);
     read(&source.target("b1", serves).unwrap()).await.map_err(|error| error.to_string())
 }
@@ -220,7 +221,7 @@ async fn the_header_of_the_proxy_protocol_is_sent_at_the_brokers_own_port_only()
             timeout: Duration::from_millis(200),
             max_age: Duration::from_secs(3),
         };
-        let source = Source::load(&settings, "mqtt", b"PROXY UNKNOWN\r\n".to_vec()).unwrap();
+        let source = Source::load(&settings, "mqtt", SendProxyProtocol::V1).unwrap();
         assert!(read(&source.target("b1", serves).unwrap()).await.is_err());
         assert_eq!(first.recv().await, Some(expected));
     }

@@ -107,6 +107,7 @@ pub const MQTT: MqttSettings = MqttSettings {
     tcp_keepalive: seconds(60),
     tcp_user_timeout: seconds(60),
     takeover: false,
+    addresses: Vec::new(),
     proxy_protocol_from: Vec::new(),
     send_proxy_protocol: SendProxyProtocol::Off,
     pacing: Pacing { source: None, service: None, backend: None, max_wait: seconds(30) },

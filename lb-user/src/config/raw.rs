@@ -102,6 +102,7 @@ mapping! {
         tcp_keepalive: Text,
         tcp_user_timeout: Text,
         takeover: Text,
+        addresses: Vec<Text>,
         proxy_protocol_from: Vec<Text>,
         send_proxy_protocol: Text,
         pacing: Pacing,

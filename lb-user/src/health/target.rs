@@ -14,7 +14,9 @@ use super::client_id::{Names, client_id};
 use super::probe::tls::{self, TlsError};
 use super::schedule::Schedule;
 use super::state::Thresholds;
-use crate::config::model::{self, HealthCheck, MqttVersion, Password, Probe, Secret};
+use crate::config::model::{
+    self, HealthCheck, MqttVersion, Password, Probe, Secret, SendProxyProtocol,
+};
 use crate::mqtt::{Connect, EncodeError, Version};
 
 /// The Keep Alive of a probe's connection, in seconds: longer than any probe takes, and a value
@@ -26,9 +28,8 @@ const KEEP_ALIVE_S: u16 = 60;
 pub struct Target {
     pub address: SocketAddr,
     pub check: Check,
-    /// What a check by MQTT sends before all else: a header of the PROXY protocol, for brokers that
-    /// want one.
-    pub preamble: Vec<u8>,
+    /// The header of the PROXY protocol that a check by MQTT begins with, for brokers that want one.
+    pub proxy_header: SendProxyProtocol,
     /// The time a whole probe has.
     pub timeout: Duration,
     pub schedule: Schedule,
@@ -136,7 +137,7 @@ impl ServiceCheck {
         Ok(Target {
             address,
             check,
-            preamble: Vec::new(),
+            proxy_header: SendProxyProtocol::Off,
             timeout: timing.timeout,
             schedule: Schedule::new(timing.interval, timing.jitter_percent),
             thresholds: Thresholds {

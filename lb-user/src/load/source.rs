@@ -7,7 +7,9 @@ use hyper::header::{HeaderValue, InvalidHeaderValue};
 use thiserror::Error;
 
 use crate::{
-    config::model::{self, BasicAuth, LoadSettings, LoadSource, LoadValue, Secret},
+    config::model::{
+        self, BasicAuth, LoadSettings, LoadSource, LoadValue, Secret, SendProxyProtocol,
+    },
     health::{
         client_id::Names,
         probe::{
@@ -25,8 +27,8 @@ pub struct Source {
     settings: LoadSettings,
     host: String,
     service: String,
-    /// Sent to brokers at their own port before all else: a header of the PROXY protocol.
-    preamble: Vec<u8>,
+    /// What brokers want at their own port before all else.
+    proxy_header: SendProxyProtocol,
     tls: Option<tls::Settings>,
     secret: Option<Credentials>,
 }
@@ -65,7 +67,7 @@ pub enum Question {
         /// Who asks.
         client: MqttCheck,
         /// What is sent before all else.
-        preamble: Vec<u8>,
+        proxy_header: SendProxyProtocol,
         /// The SUBSCRIBE packet.
         subscribe: Vec<u8>,
         /// The topic whose message is the load.
@@ -88,14 +90,14 @@ pub enum SourceError {
 }
 
 impl Source {
-    /// Makes ready the source that `service` is configured with; `preamble` is what its brokers want at
-    /// their own port before all else.
+    /// Makes ready the source that `service` is configured with; `proxy_header` is what its
+    /// brokers want at their own port before all else.
     ///
     /// Blocks on the disk: certificates and passwords are read here, and only here.
     pub fn load(
         settings: &LoadSettings,
         service: &str,
-        preamble: Vec<u8>,
+        proxy_header: SendProxyProtocol,
     ) -> Result<Self, SourceError> {
         let (tls, secret) = match &settings.source {
             LoadSource::Http { request, credentials, .. } => {
@@ -114,7 +116,7 @@ impl Source {
             settings: settings.clone(),
             host: host_name(),
             service: service.to_owned(),
-            preamble,
+            proxy_header,
             tls: tls.map(tls::Settings::load).transpose().map_err(unusable)?,
             secret,
         };
@@ -131,8 +133,13 @@ impl Source {
 
     /// Whether it was made of these.
     #[must_use]
-    pub fn is_of(&self, settings: &LoadSettings, service: &str, preamble: &[u8]) -> bool {
-        self.settings == *settings && self.service == service && self.preamble == preamble
+    pub fn is_of(
+        &self,
+        settings: &LoadSettings,
+        service: &str,
+        proxy_header: SendProxyProtocol,
+    ) -> bool {
+        self.settings == *settings && self.service == service && self.proxy_header == proxy_header
     }
 
     /// The target for one backend of the service, by its name and the address it serves at.
@@ -168,8 +175,8 @@ impl Source {
                 let subscribe = subscribe.encode().ok_or(SourceError::Topic)?;
                 // Another port has another listener, which may not want it.
                 let own = address == serves;
-                let preamble = if own { self.preamble.clone() } else { Vec::new() };
-                Question::Topic { client, preamble, subscribe, topic: topic.clone() }
+                let proxy_header = if own { self.proxy_header } else { SendProxyProtocol::Off };
+                Question::Topic { client, proxy_header, subscribe, topic: topic.clone() }
             }
         };
         Ok(Target { address, question, timeout: self.settings.timeout })

@@ -1,6 +1,10 @@
 //! Why a service cannot be served.
 
-use std::{io, net::SocketAddr, path::PathBuf};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
 
 use super::{sticky::file::StickyFileError, tls::TlsError};
 use crate::{config::model::Name, load::source::SourceError};
@@ -15,6 +19,16 @@ pub enum PrepareError {
         service: Name,
         /// The address.
         address: SocketAddr,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// It cannot connect to brokers from an address.
+    #[error("service {service}: connect from {address}: {source}")]
+    Source {
+        /// Its name.
+        service: Name,
+        /// The address.
+        address: IpAddr,
         /// What the kernel said.
         source: io::Error,
     },
@@ -66,6 +80,10 @@ impl PrepareError {
                 "ports below 1024 need CAP_NET_BIND_SERVICE: see docs/privileges.md"
             }
             Self::Listen { .. } => "choose a VIP and port that this host can listen at",
+            Self::Source { .. } => {
+                "give this host the address, as by `ip address add`, or remove it from \
+                 services[].mqtt.addresses"
+            }
             Self::Tls { source, .. } => source.hint(),
             Self::Load { .. } => "see the settings below `mqtt.load`, and the files that they name",
             Self::Log { .. } => "its directory must exist, and mqlb be allowed to write there",

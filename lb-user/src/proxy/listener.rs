@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{net::TcpListener, sync::watch, time::sleep};
 
-use super::{service::Service, session};
+use super::{end::Refused, service::Service, session};
 
 /// Where accepting fails for want of something (file descriptors, memory), it is tried again after
 /// this time: others end meanwhile.
@@ -25,7 +25,7 @@ pub async fn accept(listener: TcpListener, service: Arc<Service>, mut stop: watc
                 tokio::spawn(session::run(Arc::clone(&service), stream, client));
             }
             Err(error) => {
-                service.note_refusal("accept_failed");
+                service.note_refusal(Refused::AcceptFailed.name());
                 if !complained {
                     let name = service.settings().spec.name.clone();
                     tracing::error!(service = %name, %error, "clients cannot be accepted");

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{header_of_our_own, spec::ServiceSpec};
+use super::spec::ServiceSpec;
 use crate::load::source::{Source, SourceError};
 
 /// The source that `spec` asks for, if any: `known` if it is the same, else a new one, with its files read.
@@ -11,9 +11,9 @@ pub fn prepare(
     known: Option<Arc<Source>>,
 ) -> Result<Option<Arc<Source>>, SourceError> {
     let Some(wanted) = &spec.settings.load else { return Ok(None) };
-    let (service, preamble) = (spec.name.as_str(), header_of_our_own(&spec.settings));
-    if let Some(known) = known.filter(|known| known.is_of(wanted, service, &preamble)) {
+    let (service, proxy_header) = (spec.name.as_str(), spec.settings.send_proxy_protocol);
+    if let Some(known) = known.filter(|known| known.is_of(wanted, service, proxy_header)) {
         return Ok(Some(known));
     }
-    Source::load(wanted, service, preamble).map(|source| Some(Arc::new(source)))
+    Source::load(wanted, service, proxy_header).map(|source| Some(Arc::new(source)))
 }

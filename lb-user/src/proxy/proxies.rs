@@ -3,7 +3,6 @@
 use std::{
     collections::{BTreeMap, HashMap},
     net::{Shutdown, SocketAddr, TcpListener},
-    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -19,15 +18,13 @@ use tokio::{
 use super::{
     end::Order,
     error::PrepareError,
-    listener, loads,
-    log::ConnectionLog,
+    listener,
+    prepare::{self, Prepared, Ready},
     rebalance::{Assessment, Rules},
     rebalancing::{self, Progress},
     registry::Connection,
     service::{Service, Settings},
     sessions::{self, Sessions},
-    sides::TlsSides,
-    socket,
     spec::{ServiceSpec, Snapshot},
     tls::Expiry,
 };
@@ -73,19 +70,6 @@ impl Drop for Running {
     }
 }
 
-/// Services made ready, with everything done that can fail.
-#[derive(Debug, Default)]
-pub struct Ready {
-    services: Vec<Prepared>,
-}
-
-#[derive(Debug)]
-struct Prepared {
-    settings: Settings,
-    /// `None` if it is listened at already.
-    listener: Option<TcpListener>,
-}
-
 /// What became of a service so far.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
@@ -114,54 +98,11 @@ impl Proxies {
     /// `reread` is whether logs are opened again: somebody may have moved the file.
     pub fn prepare(&self, wanted: &[ServiceSpec], reread: bool) -> Result<Ready, PrepareError> {
         let running = self.lock();
-        let mut logs: HashMap<PathBuf, ConnectionLog> = HashMap::new();
-        if !reread {
-            for Running { service, .. } in running.values() {
-                let Settings { spec, log, .. } = service.settings();
-                logs.extend(spec.settings.connection_log.clone().zip(log));
-            }
-        }
-        let mut ready = Ready::default();
-        for spec in wanted {
-            let ServiceSpec { name, address, settings, .. } = spec;
-            let log =
-                match &settings.connection_log {
-                    None => None,
-                    Some(path) if logs.contains_key(path) => logs.get(path).cloned(),
-                    Some(path) => {
-                        let log = ConnectionLog::open(path).map_err(|source| {
-                            PrepareError::Log { service: name.clone(), path: path.clone(), source }
-                        })?;
-                        logs.insert(path.clone(), log.clone());
-                        Some(log)
-                    }
-                };
-            let listener = if running.contains_key(address) {
-                None
-            } else {
-                let failed = |source| {
-                    let (service, address) = (name.clone(), *address);
-                    PrepareError::Listen { service, address, source }
-                };
-                Some(socket::listen(*address).map_err(failed)?)
-            };
-            let before = running.get(address).map(|one| one.service.settings().tls);
-            let tls = TlsSides::load(settings, &before.unwrap_or_default(), reread)
-                .map_err(|source| PrepareError::Tls { service: name.clone(), source })?;
-            // It may have had another address until now.
-            let mut all = running.values().filter_map(|one| one.service.settings().sessions);
-            let known = all.find(|known| known.is_in(&spec.sessions_file));
-            let sessions = settings.sticky.map(|sticky| Sessions::after(known, sticky, spec));
-            let sessions = sessions
-                .transpose()
-                .map_err(|source| PrepareError::Sessions { service: name.clone(), source })?;
-            let known = running.get(address).and_then(|one| one.service.settings().load);
-            let load = loads::prepare(spec, known.filter(|_| !reread))
-                .map_err(|source| PrepareError::Load { service: name.clone(), source })?;
-            let settings = Settings { spec: Arc::new(spec.clone()), log, sessions, tls, load };
-            ready.services.push(Prepared { settings, listener });
-        }
-        Ok(ready)
+        let services = running.iter().map(|(address, one)| (*address, Arc::clone(&one.service)));
+        let services = services.collect();
+        // Nobody waits for the disk who only looks at a service.
+        drop(running);
+        prepare::prepare(&services, wanted, reread)
     }
 
     /// Starts, changes and ends services: from now on there are those of `ready`, with the backends of

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
 };
 
@@ -20,7 +21,7 @@ use super::{
     sessions::Sessions,
     sides::TlsSides,
     spec::{BackendSpec, ServiceSpec, Snapshot},
-    takeover::Owners,
+    takeover::{Claim, Owners},
     waiting::Waiting,
 };
 use crate::load::{
@@ -230,22 +231,34 @@ impl Service {
         Ok((Place::take(chosen), why))
     }
 
-    /// A broker has accepted `connection`: it has its Client Identifier from now on, alone if that is
-    /// asked for.
-    pub fn opened(&self, settings: &Settings, connection: &Connection) {
+    /// A broker has accepted `connection`, whose CONNECT came at `arrived`: it has its Client Identifier
+    /// from now on, alone if that is asked for. Whether that is so: a newer one may have it already.
+    pub fn opened(&self, settings: &Settings, connection: &Connection, arrived: Instant) -> bool {
         let takeover = settings.spec.settings.takeover;
         if connection.client_id.is_empty() || !(takeover || settings.sessions.is_some()) {
-            return;
+            return true;
         }
         let client_id = &connection.client_id;
-        let older = lock(&self.owners).claim(client_id, connection.number);
-        let Some(older) = older.filter(|_| takeover).and_then(|older| self.registry.get(older))
-        else {
-            return;
-        };
+        let claim = lock(&self.owners).claim(client_id, connection.number, arrived.into_std());
+        match claim {
+            _ if !takeover => {}
+            Claim::Won(None) => {}
+            Claim::Won(Some(older)) => {
+                if let Some(older) = self.registry.get(older) {
+                    self.take_over(settings, &older, connection.client);
+                }
+            }
+            Claim::Lost => self.take_over(settings, connection, connection.client),
+        }
+        claim != Claim::Lost
+    }
+
+    /// Ends `older`, because a newer connection has its Client Identifier; `client` claimed it last.
+    fn take_over(&self, settings: &Settings, older: &Connection, client: SocketAddr) {
         older.end(Order::TakenOver);
+        let client_id = &older.client_id;
         if lock(&self.owners).note_takeover(client_id, Instant::now().into_std()) {
-            let (service, client) = (&settings.spec.name, connection.client);
+            let service = &settings.spec.name;
             tracing::warn!(
                 %service,
                 client_id,

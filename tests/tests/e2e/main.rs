@@ -14,6 +14,7 @@ mod load;
 mod metrics;
 mod mqtt_edges;
 mod mqtt_mode;
+mod mqtt_passthrough;
 mod mqtt_real;
 mod packet_log;
 mod remnants;

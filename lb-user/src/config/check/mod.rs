@@ -10,6 +10,7 @@ mod mqtt;
 mod nat;
 mod passthrough;
 mod proxy;
+mod proxy_sources;
 mod proxy_tls;
 pub(super) mod report;
 mod service;

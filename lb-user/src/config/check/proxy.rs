@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    load, passthrough, proxy_tls,
+    load, passthrough, proxy_sources, proxy_tls,
     report::{At, Checked},
 };
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
             HashKey, Mode, MqttSettings, Pacing, Policy, Prefix, SendProxyProtocol, StickySettings,
             WhenAway,
         },
-        raw, value,
+        raw, rules, value,
     },
     proxy::choose::{
         LoadBound,
@@ -89,10 +89,10 @@ fn settings(at: &At, raw: &raw::Mqtt, load: Option<raw::Load>) -> Checked<MqttSe
     let broker = time("broker_connect_within", broker, default.broker_connect_within, SHORTEST);
     let connack =
         time("connack_within", raw.connack_within.as_ref(), default.connack_within, SHORTEST);
-    let keepalive =
-        time("tcp_keepalive", raw.tcp_keepalive.as_ref(), default.tcp_keepalive, SECOND);
-    let user_timeout =
-        time("tcp_user_timeout", raw.tcp_user_timeout.as_ref(), default.tcp_user_timeout, SECOND);
+    let tcp = |key, text: Option<&raw::Text>, default| at.defaulted(key, text, default, tcp_time);
+    let keepalive = tcp("tcp_keepalive", raw.tcp_keepalive.as_ref(), default.tcp_keepalive);
+    let user_timeout = raw.tcp_user_timeout.as_ref();
+    let user_timeout = tcp("tcp_user_timeout", user_timeout, default.tcp_user_timeout);
     let takeover =
         at.defaulted("takeover", raw.takeover.as_ref(), default.takeover, value::boolean);
     let log = at.optional("connection_log", raw.connection_log.as_ref(), value::absolute_path);
@@ -100,6 +100,7 @@ fn settings(at: &At, raw: &raw::Mqtt, load: Option<raw::Load>) -> Checked<MqttSe
     let broker_tls = proxy_tls::broker(&at.key("broker_tls"), raw.broker_tls.as_ref());
     passthrough::without_connect(at, raw);
     let routes = passthrough::routes(&at.key("tls_passthrough"), raw.tls_passthrough.as_deref());
+    let addresses = proxy_sources::addresses(&at.key("addresses"), raw.addresses.as_deref());
     let from = prefixes(&at.key("proxy_protocol_from"), raw.proxy_protocol_from.as_deref());
     let known = [
         ("off", SendProxyProtocol::Off),
@@ -125,6 +126,7 @@ fn settings(at: &At, raw: &raw::Mqtt, load: Option<raw::Load>) -> Checked<MqttSe
         tcp_keepalive: keepalive?,
         tcp_user_timeout: user_timeout?,
         takeover: takeover?,
+        addresses: addresses?,
         proxy_protocol_from: from?,
         send_proxy_protocol: send?,
         pacing: pacing?,
@@ -135,6 +137,17 @@ fn settings(at: &At, raw: &raw::Mqtt, load: Option<raw::Load>) -> Checked<MqttSe
         tls_passthrough: routes?,
         ..choosing?
     })
+}
+
+fn tcp_time(text: &str) -> Result<Duration, Fault> {
+    let time = value::duration(text, SECOND)?;
+    if time > rules::LONGEST_TCP_TIME {
+        return Err(Fault::new(
+            format!("{text:?} is longer than TCP can wait"),
+            format!("choose at most {}", humantime::format_duration(rules::LONGEST_TCP_TIME)),
+        ));
+    }
+    Ok(time)
 }
 
 fn prefixes(at: &At, raw: Option<&[raw::Text]>) -> Checked<Vec<Prefix>> {
@@ -212,7 +225,8 @@ fn choosing(at: &At, raw: &raw::Mqtt, load: Option<raw::Load>) -> Checked<MqttSe
     let hash_key = at.defaulted("hash_key", raw.hash_key.as_ref(), default.hash_key, |text| {
         only(&[Policy::Hash], "hash")?;
         let key = value::choice(text, &keys)?;
-        let shown = raw.tls.as_ref().is_some_and(|tls| tls.client_certificates.is_some());
+        let asked = raw.tls.as_ref().and_then(|tls| tls.client_certificates.as_ref());
+        let shown = asked.is_some_and(|asked| asked.0 != "none");
         if matches!(key, HashKey::CertificateCn | HashKey::CertificateSan) && !shown {
             return Err(Fault::new(
                 "clients are not asked for certificates",

@@ -1,6 +1,6 @@
 //! How a service in the mode `mqtt` accepts connections and leads them on.
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -48,6 +48,9 @@ pub struct MqttSettings {
     pub tcp_user_timeout: Duration,
     /// Whether a Client Identifier has one connection only, the newest.
     pub takeover: bool,
+    /// The balancer's own addresses towards the brokers, each once, one of each family that backends
+    /// have; none leaves the choice to the kernel.
+    pub addresses: Vec<IpAddr>,
     /// Proxies in front, which say by the PROXY protocol who their clients are.
     pub proxy_protocol_from: Vec<Prefix>,
     /// How brokers are told who the client is.

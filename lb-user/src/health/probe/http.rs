@@ -13,6 +13,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 
 use super::{Deadline, FAREWELL, Phase, ProbeError, Stream, open};
+use crate::config::model::SendProxyProtocol;
 use crate::health::target::HttpCheck;
 
 const AGENT: &str = concat!("mqlb/", env!("CARGO_PKG_VERSION"), " (health check)");
@@ -23,7 +24,7 @@ pub(super) async fn probe(
     check: &HttpCheck,
     deadline: Deadline,
 ) -> Result<Duration, ProbeError> {
-    let stream = open(address, &[], check.tls.as_ref(), deadline).await?;
+    let stream = open(address, SendProxyProtocol::Off, check.tls.as_ref(), deadline).await?;
     let exchange = exchange(stream, check, async |response: Response<Incoming>| {
         let (code, latency) = (response.status().as_u16(), deadline.elapsed());
         drain(response).await;
@@ -40,7 +41,7 @@ pub(super) async fn fetch(
     limit: usize,
     deadline: Deadline,
 ) -> Result<Bytes, ProbeError> {
-    let stream = open(address, &[], request.tls.as_ref(), deadline).await?;
+    let stream = open(address, SendProxyProtocol::Off, request.tls.as_ref(), deadline).await?;
     let exchange = exchange(stream, request, async |response: Response<Incoming>| {
         let code = response.status().as_u16();
         if !request.expects(code) {

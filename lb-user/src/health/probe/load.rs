@@ -36,9 +36,10 @@ pub async fn read(target: &Target) -> Result<f64, LoadError> {
                 LoadValue::Metric(selector) => selector.load(&answer)?,
             })
         }
-        Question::Topic { client, preamble, subscribe, topic } => {
+        Question::Topic { client, proxy_header, subscribe, topic } => {
             let asked = (subscribe.as_slice(), topic.as_str());
-            let message = mqtt::fetch(target.address, preamble, client, asked, deadline).await?;
+            let message =
+                mqtt::fetch(target.address, *proxy_header, client, asked, deadline).await?;
             Ok(number::from_text(&message)?)
         }
     }

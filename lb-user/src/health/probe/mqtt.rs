@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{Deadline, Phase, ProbeError, Stream, open, part};
+use crate::config::model::SendProxyProtocol;
 use crate::health::target::MqttCheck;
 use crate::mqtt::{
     Connack, DISCONNECT, Disconnect, FixedHeader, PINGREQ, PacketType, Publish, suback,
@@ -21,11 +22,11 @@ pub const SUBSCRIPTION: u16 = 1;
 /// Connects as a client, asks for a PINGRESP if the check says so, and takes leave.
 pub(super) async fn probe(
     address: SocketAddr,
-    preamble: &[u8],
+    proxy_header: SendProxyProtocol,
     check: &MqttCheck,
     deadline: Deadline,
 ) -> Result<Duration, ProbeError> {
-    let mut stream = open(address, preamble, check.tls.as_ref(), deadline).await?;
+    let mut stream = open(address, proxy_header, check.tls.as_ref(), deadline).await?;
     let answer = converse(&mut stream, check, deadline).await;
     let latency = deadline.elapsed();
     match answer {
@@ -48,12 +49,12 @@ pub(super) async fn probe(
 /// message of `topic`, and returns its payload: the retained one, or the next to be published.
 pub(super) async fn fetch(
     address: SocketAddr,
-    preamble: &[u8],
+    proxy_header: SendProxyProtocol,
     client: &MqttCheck,
     (subscribe, topic): (&[u8], &str),
     deadline: Deadline,
 ) -> Result<Vec<u8>, ProbeError> {
-    let mut stream = open(address, preamble, client.tls.as_ref(), deadline).await?;
+    let mut stream = open(address, proxy_header, client.tls.as_ref(), deadline).await?;
     converse(&mut stream, client, deadline).await?;
     deadline.during(Phase::Suback, send(&mut stream, subscribe)).await?;
     let message = read_message(&mut stream, client, topic, deadline).await?;
