@@ -7,6 +7,7 @@ pub mod control;
 pub mod datapath;
 pub mod doctor;
 pub mod health;
+pub mod load;
 pub mod metrics;
 pub mod mqtt;
 pub mod netlink;

@@ -20,6 +20,7 @@ use crate::{
         },
     },
     config::model::Weight,
+    load::number,
 };
 
 /// Lists the backends.
@@ -113,9 +114,18 @@ fn left(report: &BackendReport) -> String {
     }
 }
 
+/// The place of what brokers tell of their loads: beside their connections.
+const LOAD: usize = 8;
+
+/// What the broker says of its load.
+fn load(backend: &BackendReport) -> Cell {
+    let Some(load) = &backend.load else { return Cell::number("-") };
+    load.value.map_or_else(|| Cell::warning("unknown"), |load| Cell::number(number::short(load)))
+}
+
 /// The backends, a line each.
 fn table(backends: &[BackendReport]) -> Table {
-    let mut table = Table::new(&[
+    let mut titles = vec![
         "BACKEND",
         "ADDRESS",
         "STATE",
@@ -126,9 +136,15 @@ fn table(backends: &[BackendReport]) -> Table {
         "OPEN",
         "TOTAL",
         "LAST ERROR",
-    ]);
+    ];
+    // Few have it.
+    let with_load = backends.iter().any(|backend| backend.load.is_some());
+    if with_load {
+        titles.insert(LOAD, "LOAD");
+    }
+    let mut table = Table::new(&titles);
     for backend in backends {
-        table.row(vec![
+        let mut row = vec![
             Cell::text(format!("{}/{}", backend.service, backend.name)),
             Cell::text(SocketAddr::new(backend.address, backend.port)),
             state(backend.state),
@@ -139,7 +155,11 @@ fn table(backends: &[BackendReport]) -> Table {
             Cell::number(open(backend)),
             Cell::number(backend.traffic.opened),
             Cell::text(trouble(backend)),
-        ]);
+        ];
+        if with_load {
+            row.insert(LOAD, load(backend));
+        }
+        table.row(row);
     }
     table
 }
@@ -152,10 +172,11 @@ fn new_per_second(backend: &BackendReport) -> String {
     }
 }
 
-/// Why it is out for refusing clients, or why its last check failed.
+/// Why it is out for refusing clients, or why its last check failed, or the last reading of its load.
 fn trouble(backend: &BackendReport) -> String {
     let Some(EjectedReport { left_s, refused, answers, .. }) = backend.ejected else {
-        return backend.last_error.clone().unwrap_or_default();
+        let of_load = || Some(format!("load: {}", backend.load.as_ref()?.last_error.as_ref()?));
+        return backend.last_error.clone().or_else(of_load).unwrap_or_default();
     };
     let left = humantime::format_duration(Duration::from_secs(left_s));
     format!("refused {refused} of {answers} clients; back in {left}")

@@ -5,7 +5,10 @@ use std::{fmt::Write, time::Duration};
 use lb_common::verdict::{Action, Verdict};
 
 use super::{Outcome, output::Output, service};
-use crate::api::{client::Client, types::Status};
+use crate::api::{
+    client::Client,
+    types::{BackendReport, Status},
+};
 
 /// Shows how it is going.
 pub(super) async fn status(client: &Client, output: Output) -> Outcome {
@@ -47,7 +50,21 @@ fn render(status: &Status, colour: bool) -> String {
     }
     text.push('\n');
     text.push_str(&service::table(&status.services).render(colour));
+    text.push_str(&unknown_loads(status));
     text
+}
+
+/// A line for each backend whose load should be known and is not.
+fn unknown_loads(status: &Status) -> String {
+    let backends = status.services.iter().flat_map(|service| &service.backends);
+    let line = |backend: &BackendReport| {
+        let load = backend.load.as_ref().filter(|load| load.value.is_none())?;
+        let why = load.last_error.as_deref().unwrap_or("it has not been read yet");
+        let (service, name) = (&backend.service, &backend.name);
+        Some(format!("the load of {service}/{name} is not known: {why}\n"))
+    };
+    let lines: String = backends.filter_map(line).collect();
+    if lines.is_empty() { lines } else { format!("\n{lines}") }
 }
 
 /// Packets by verdict, of those verdicts that lead to one of `actions`.

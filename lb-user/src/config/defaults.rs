@@ -96,6 +96,7 @@ pub const MQTT: MqttSettings = MqttSettings {
     hash_capture: None,
     bounded_load: None,
     fill_connections: None,
+    load: None,
     max_connect_bytes: 256 << 10,
     connect_memory_bytes: 64 << 20,
     connect_within: seconds(10),
@@ -106,6 +107,7 @@ pub const MQTT: MqttSettings = MqttSettings {
     tcp_keepalive: seconds(60),
     tcp_user_timeout: seconds(60),
     takeover: false,
+    addresses: Vec::new(),
     proxy_protocol_from: Vec::new(),
     send_proxy_protocol: SendProxyProtocol::Off,
     pacing: Pacing { source: None, service: None, backend: None, max_wait: seconds(30) },
@@ -119,6 +121,18 @@ pub const MQTT: MqttSettings = MqttSettings {
 /// `services[].mqtt.sticky`, where it is there
 pub const STICKY: StickySettings =
     StickySettings { entries: 1_000_000, when_away: WhenAway::ComeBack };
+
+/// `services[].mqtt.load.interval`: new connections count at once, so that the load may be a little old.
+pub const LOAD_INTERVAL: Duration = seconds(10);
+
+/// `services[].mqtt.load.timeout`, unless the interval is shorter.
+pub const LOAD_TIMEOUT: Duration = seconds(2);
+
+/// `services[].mqtt.load.max_age`, in intervals.
+pub const LOAD_MAX_AGE_INTERVALS: u32 = 3;
+
+/// `services[].mqtt.load.client_id`: another one than that of the health checks, which would be taken over.
+pub const LOAD_CLIENT_ID: &str = "mqlb-load-{host}-{backend}";
 
 /// `services[].backends[].weight`
 pub const WEIGHT: Weight = Weight::DEFAULT;

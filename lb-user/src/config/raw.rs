@@ -91,6 +91,7 @@ mapping! {
         hash_capture: Text,
         bounded_load: Text,
         fill_connections: Text,
+        load: Load,
         max_connect: Text,
         connect_memory: Text,
         connect_within: Text,
@@ -101,6 +102,7 @@ mapping! {
         tcp_keepalive: Text,
         tcp_user_timeout: Text,
         takeover: Text,
+        addresses: Vec<Text>,
         proxy_protocol_from: Vec<Text>,
         send_proxy_protocol: Text,
         pacing: Pacing,
@@ -168,6 +170,29 @@ pub struct Health {
     pub path: Option<Text>,
     pub host: Option<Text>,
     pub status: Option<OneOrMore>,
+    pub tls: Option<Tls>,
+}
+
+/// The keys of every type of source of a broker's load.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a mapping")]
+pub struct Load {
+    #[serde(rename = "type")]
+    pub kind: Option<Text>,
+    pub interval: Option<Text>,
+    pub timeout: Option<Text>,
+    pub max_age: Option<Text>,
+    pub port: Option<Text>,
+    pub path: Option<Text>,
+    pub host: Option<Text>,
+    pub json_pointer: Option<Text>,
+    pub metric: Option<Text>,
+    pub topic: Option<Text>,
+    pub version: Option<Text>,
+    pub client_id: Option<Text>,
+    pub username: Option<Text>,
+    pub password: Option<Text>,
+    pub password_file: Option<Text>,
     pub tls: Option<Tls>,
 }
 

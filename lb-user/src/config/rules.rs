@@ -1,13 +1,16 @@
-//! Rules for addresses: which can be a VIP, a backend or a source, and which fit together.
+//! Rules for addresses, which can be a VIP, a backend or a source, and which fit together; and for times.
 //!
 //! Commands that change a running balancer ask here, too.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
 use super::{
     fault::Fault,
     model::{Mode, TunnelSettings},
 };
+
+/// The longest of the times that TCP is told: it takes 32,767 seconds at most (`MAX_TCP_KEEPIDLE` of Linux).
+pub const LONGEST_TCP_TIME: Duration = Duration::from_hours(9);
 
 /// What an address is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

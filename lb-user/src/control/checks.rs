@@ -12,12 +12,11 @@ use super::{
     tables::Tables,
 };
 use crate::{
-    config::model::{Backend, Config, HealthCheck, Name, Service},
+    config::model::{Backend, Config, HealthCheck, Name, SendProxyProtocol, Service},
     health::{
         checker::Checker,
         target::{ServiceCheck, Target, TargetError},
     },
-    proxy,
 };
 
 /// The checks of the services, and which backend has which.
@@ -35,7 +34,7 @@ pub struct Checks {
 struct Prepared {
     check: HealthCheck,
     loaded: Arc<ServiceCheck>,
-    preamble: Vec<u8>,
+    proxy_header: SendProxyProtocol,
     round: u64,
 }
 
@@ -47,10 +46,9 @@ pub struct ChecksError {
     error: TargetError,
 }
 
-/// What brokers want before all else.
-fn preamble(service: &Service) -> Vec<u8> {
-    let settings = service.mqtt.as_ref();
-    settings.map_or_else(Vec::new, proxy::header_of_our_own)
+/// The header that its brokers want before all else.
+fn proxy_header(service: &Service) -> SendProxyProtocol {
+    service.mqtt.as_ref().map_or(SendProxyProtocol::Off, |mqtt| mqtt.send_proxy_protocol)
 }
 
 /// Checks made ready for a configuration, with everything read that can fail.
@@ -91,8 +89,9 @@ impl Checks {
         for service in &config.services {
             let Some(check) = &service.health else { continue };
             let failed = |error| ChecksError { service: service.name.clone(), error };
-            let preamble = preamble(service);
-            let same = |known: &&Prepared| known.check == *check && known.preamble == preamble;
+            let proxy_header = proxy_header(service);
+            let same =
+                |known: &&Prepared| known.check == *check && known.proxy_header == proxy_header;
             let known = self.services.get(&service.name).filter(same);
             let (loaded, round) = if let Some(known) = known.filter(|_| !reread) {
                 (Arc::clone(&known.loaded), known.round)
@@ -105,8 +104,8 @@ impl Checks {
                 let target = loaded.target(name.as_str(), backend.socket()).map_err(failed)?;
                 // Another port has another listener, which may not want it.
                 let same_port = target.address == backend.socket();
-                let preamble = if same_port { preamble.clone() } else { Vec::new() };
-                let target = Target { preamble, ..target };
+                let proxy_header = if same_port { proxy_header } else { SendProxyProtocol::Off };
+                let target = Target { proxy_header, ..target };
                 ready.targets.push(Order {
                     service: service.address(),
                     backend: name.clone(),
@@ -115,7 +114,7 @@ impl Checks {
                     target,
                 });
             }
-            let prepared = Prepared { check: check.clone(), loaded, preamble, round };
+            let prepared = Prepared { check: check.clone(), loaded, proxy_header, round };
             ready.services.insert(service.name.clone(), prepared);
         }
         Ok(ready)

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     config::model::{Backend, Config, Policy, Service},
+    load::{gauge::Reading, number},
     proxy::{
         Connection,
         spec::{BackendSpec, ServiceSpec, Snapshot, SourceLists},
@@ -202,6 +203,25 @@ impl Controller {
             "there is no connection; a new one gets, by {policy}, one of {}",
             accepts.join(", ")
         ));
+        self.explain_loads(answer, service, &snapshot);
+    }
+
+    /// Where loads count: what they are.
+    fn explain_loads(&self, answer: &mut Explanation, service: &Service, snapshot: &Snapshot) {
+        let readings = self.proxies.loads(service.address());
+        for backend in snapshot.backends.iter().filter(|backend| backend.accepts) {
+            let Some(Reading { load, last_error, .. }) = readings.get(&backend.id) else {
+                continue;
+            };
+            let name = &backend.name;
+            answer.because(match (load, last_error) {
+                (Some(load), _) => format!("{name} has the load {}", number::short(*load)),
+                (None, Some(error)) => {
+                    format!("the load of {name} is not known, and counts as the mean: {error}")
+                }
+                (None, None) => format!("the load of {name} has not been read yet"),
+            });
+        }
     }
 }
 
@@ -224,6 +244,7 @@ const fn policy_name(policy: Policy) -> &'static str {
         Policy::RoundRobin => "turns",
         Policy::RandomOfTwo => "the better of two",
         Policy::LeastConnections => "fewest connections",
+        Policy::LeastLoad => "fewest connections for the load that brokers tell",
         Policy::Source => "a hash of its address",
         Policy::Hash => "a hash of what it says of itself",
         Policy::FillFirst => "their order, the first that is not full",

@@ -1,5 +1,6 @@
 //! What the controller says about itself: the answers of the API, as Rust types.
 
+mod load;
 mod traffic;
 
 use std::{
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::difference::Difference;
 use crate::config::model::{AllDown, Mode, Name, Policy, Refusal};
 
+pub use load::LoadReport;
 pub use traffic::{Connacks, Traffic};
 
 /// The whole picture.
@@ -203,6 +205,9 @@ pub struct BackendReport {
     pub ejected: Option<EjectedReport>,
     /// How often it was taken out for that.
     pub ejections: u64,
+    /// What it says of its own load, where the policy asks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load: Option<LoadReport>,
     /// Its slots of the ring.
     pub slots: u32,
     /// Its share of the new connections, 0 to 1.

@@ -17,7 +17,7 @@ use super::{
     overlay::CommandError,
     report::{
         BackendReport, BackendState, BrokerPorts, ChangesReport, HealthState, LimitsReport,
-        ServiceReport, ServiceState, SlotsReport, Status, TablesReport, Traffic,
+        LoadReport, ServiceReport, ServiceState, SlotsReport, Status, TablesReport, Traffic,
     },
     warming,
 };
@@ -127,6 +127,7 @@ impl Controller {
             let ticks = slots.known_in(id, pace, &missed, self.now())?;
             Some(ticks::to_duration(ticks).as_secs())
         };
+        let mut loads = self.proxies.loads(service.address());
         let mut traffic = Traffic::default();
         let mut backends = Vec::new();
         for ((id, backend), counters) in numbered.iter().zip(&counters) {
@@ -136,7 +137,9 @@ impl Controller {
             let check = checks.get(id).filter(|_| service.health.is_some());
             let known_in = if slots_of_ring.is_some() { known_in(*id) } else { Some(0) };
             let facts = Facts { slots, check, traffic: carried, known_in };
-            backends.push(self.backend_report(service, *id, backend, facts));
+            let load = loads.remove(id).map(LoadReport::from);
+            backends
+                .push(BackendReport { load, ..self.backend_report(service, *id, backend, facts) });
         }
         Ok(ServiceReport {
             name: service.name.clone(),
@@ -207,6 +210,7 @@ impl Controller {
             checks: check.map_or((0, 0), |check| (check.probes, check.failed_probes)),
             ejected,
             ejections,
+            load: None,
             slots,
             share: f64::from(slots) / f64::from(SLOTS as u32),
             limits: self.limits_report(service, id, backend),

@@ -9,8 +9,11 @@ use crate::mqtt::Version;
 /// The longest identifier that every broker of MQTT 3.1.1 has to take (section 3.1.3.1).
 const SAFE_BYTES: usize = 23;
 
-/// What the default template makes of names that are too long, before a hash of them.
+/// What takes the place of names that are too long, before a hash of them.
 const SHORT_PREFIX: &str = "mqlb-health-";
+
+/// The same where the template begins so: that of whoever reads the load.
+const SHORT_LOAD_PREFIX: &str = "mqlb-load-";
 
 /// The places a probe goes from and to, by name.
 #[derive(Clone, Copy, Debug)]
@@ -38,8 +41,10 @@ pub fn client_id(template: &str, version: Version, names: Names) -> String {
         return full;
     }
     let hash = fnv1a(&[template, host, service, backend].join("\0"));
-    let digits = SAFE_BYTES - SHORT_PREFIX.len();
-    format!("{SHORT_PREFIX}{:0digits$x}", hash >> (64 - 4 * digits))
+    let load = template.starts_with(SHORT_LOAD_PREFIX);
+    let prefix = if load { SHORT_LOAD_PREFIX } else { SHORT_PREFIX };
+    let digits = SAFE_BYTES - prefix.len();
+    format!("{prefix}{:0digits$x}", hash >> (64 - 4 * digits))
 }
 
 /// The name with `-` for what a topic pattern or a log could take amiss.

@@ -14,7 +14,9 @@ use super::client_id::{Names, client_id};
 use super::probe::tls::{self, TlsError};
 use super::schedule::Schedule;
 use super::state::Thresholds;
-use crate::config::model::{self, HealthCheck, MqttVersion, Password, Probe, Secret};
+use crate::config::model::{
+    self, HealthCheck, MqttVersion, Password, Probe, Secret, SendProxyProtocol,
+};
 use crate::mqtt::{Connect, EncodeError, Version};
 
 /// The Keep Alive of a probe's connection, in seconds: longer than any probe takes, and a value
@@ -26,9 +28,8 @@ const KEEP_ALIVE_S: u16 = 60;
 pub struct Target {
     pub address: SocketAddr,
     pub check: Check,
-    /// What a check by MQTT sends before all else: a header of the PROXY protocol, for brokers that
-    /// want one.
-    pub preamble: Vec<u8>,
+    /// The header of the PROXY protocol that a check by MQTT begins with, for brokers that want one.
+    pub proxy_header: SendProxyProtocol,
     /// The time a whole probe has.
     pub timeout: Duration,
     pub schedule: Schedule,
@@ -54,11 +55,15 @@ pub struct MqttCheck {
     pub tls: Option<tls::Client>,
 }
 
-/// A check by HTTP.
+/// A check by HTTP, or whatever else is asked by it.
 #[derive(Clone, Debug)]
 pub struct HttpCheck {
     pub path: Uri,
     pub host: HeaderValue,
+    /// Who asks, if the endpoint wants to know.
+    pub authorization: Option<HeaderValue>,
+    /// The media type that is asked for, if the answer is read.
+    pub accept: Option<HeaderValue>,
     pub status: Vec<model::StatusRange>,
     pub tls: Option<tls::Client>,
 }
@@ -121,15 +126,18 @@ impl ServiceCheck {
         let tls = self.tls.as_ref().map(|settings| settings.client(address.ip()));
         let check = match &self.check.probe {
             Probe::Tcp => Check::Tcp,
-            Probe::Mqtt(mqtt) => Check::Mqtt(self.mqtt(mqtt, backend, tls)?),
-            Probe::Http(http) => Check::Http(self::http(http, address, tls)?),
+            Probe::Mqtt(check) => {
+                let names = Names { host: &self.host, service: &self.service, backend };
+                Check::Mqtt(mqtt(check, names, self.password.as_ref(), tls)?)
+            }
+            Probe::Http(check) => Check::Http(http(check, address, tls)?),
         };
         let timing = &self.check.timing;
         let at_least_one = |n| NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN);
         Ok(Target {
             address,
             check,
-            preamble: Vec::new(),
+            proxy_header: SendProxyProtocol::Off,
             timeout: timing.timeout,
             schedule: Schedule::new(timing.interval, timing.jitter_percent),
             thresholds: Thresholds {
@@ -138,32 +146,33 @@ impl ServiceCheck {
             },
         })
     }
-
-    fn mqtt(
-        &self,
-        check: &model::MqttCheck,
-        backend: &str,
-        tls: Option<tls::Client>,
-    ) -> Result<MqttCheck, TargetError> {
-        let version = match check.version {
-            MqttVersion::V311 => Version::V311,
-            MqttVersion::V5 => Version::V5,
-        };
-        let names = Names { host: &self.host, service: &self.service, backend };
-        let client_id = client_id(&check.client_id, version, names);
-        let connect = Connect {
-            version,
-            client_id: &client_id,
-            keep_alive_s: KEEP_ALIVE_S,
-            username: check.username.as_deref(),
-            password: self.password.as_ref().map(|password| password.expose().as_slice()),
-        }
-        .encode()?;
-        Ok(MqttCheck { version, connect, client_id, ping: check.ping, tls })
-    }
 }
 
-fn http(
+/// What a check by MQTT needs, of the client with these names.
+pub fn mqtt(
+    check: &model::MqttCheck,
+    names: Names<'_>,
+    password: Option<&Secret<Vec<u8>>>,
+    tls: Option<tls::Client>,
+) -> Result<MqttCheck, TargetError> {
+    let version = match check.version {
+        MqttVersion::V311 => Version::V311,
+        MqttVersion::V5 => Version::V5,
+    };
+    let client_id = client_id(&check.client_id, version, names);
+    let connect = Connect {
+        version,
+        client_id: &client_id,
+        keep_alive_s: KEEP_ALIVE_S,
+        username: check.username.as_deref(),
+        password: password.map(|password| password.expose().as_slice()),
+    }
+    .encode()?;
+    Ok(MqttCheck { version, connect, client_id, ping: check.ping, tls })
+}
+
+/// What a request by HTTP to `address` needs.
+pub fn http(
     check: &model::HttpCheck,
     address: SocketAddr,
     tls: Option<tls::Client>,
@@ -174,10 +183,12 @@ fn http(
     }
     let host = check.host.clone().unwrap_or_else(|| address.to_string());
     let host = HeaderValue::from_str(&host).map_err(|_| TargetError::Host(host))?;
-    Ok(HttpCheck { path, host, status: check.status.clone(), tls })
+    let status = check.status.clone();
+    Ok(HttpCheck { path, host, authorization: None, accept: None, status, tls })
 }
 
-fn read_password(password: &Password) -> Result<Secret<Vec<u8>>, TargetError> {
+/// The password, read from its file if it is in one. Blocks on the disk.
+pub fn read_password(password: &Password) -> Result<Secret<Vec<u8>>, TargetError> {
     let path = match password {
         Password::Inline(secret) => {
             return Ok(Secret::new(secret.expose().as_bytes().to_vec()));

@@ -135,6 +135,47 @@ pub(super) const METRICS: &[Metric] = &[
         Values::OfBackends(|backend, samples| samples.put(&[], backend.ejections)),
     ),
     Metric::gauge(
+        "mqlb_backend_load",
+        LABELS,
+        "What the broker says of its own load, in the unit of its source; none while it is not known, \
+         and where the policy does not ask.",
+        Values::OfBackends(|backend, samples| {
+            if let Some(load) = backend.load.as_ref().and_then(|load| load.value) {
+                samples.put(&[], load);
+            }
+        }),
+    ),
+    Metric::gauge(
+        "mqlb_backend_load_known",
+        LABELS,
+        "Whether the broker's own load is known, so that it counts; none where the policy does not ask.",
+        Values::OfBackends(|backend, samples| {
+            if let Some(load) = &backend.load {
+                samples.put(&[], load.value.is_some());
+            }
+        }),
+    ),
+    Metric::counter(
+        "mqlb_backend_load_reads_total",
+        LABELS,
+        "Readings of the broker's own load that ended.",
+        Values::OfBackends(|backend, samples| {
+            if let Some(load) = &backend.load {
+                samples.put(&[], load.reads);
+            }
+        }),
+    ),
+    Metric::counter(
+        "mqlb_backend_load_reads_failed_total",
+        LABELS,
+        "Readings of the broker's own load that failed: no answer, or no load in it.",
+        Values::OfBackends(|backend, samples| {
+            if let Some(load) = &backend.load {
+                samples.put(&[], load.failed_reads);
+            }
+        }),
+    ),
+    Metric::gauge(
         "mqlb_backend_health_changed_timestamp_seconds",
         LABELS,
         "Unix time since which the health checks say what they say.",

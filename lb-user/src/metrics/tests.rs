@@ -16,7 +16,7 @@ use crate::{
     control::{
         controller::{Controller, Origin, Start},
         memory::Memory,
-        report::{BackendState, HealthState, ProxyReport, SlotsReport},
+        report::{BackendState, HealthState, LoadReport, ProxyReport, SlotsReport},
     },
     health::checker::Checker,
 };
@@ -219,6 +219,13 @@ async fn every_metric_can_be_other_than_zero() {
     backend.consecutive_failures = 7;
     backend.check_latency_us = Some(8);
     backend.checks = (9, 10);
+    backend.load = Some(LoadReport {
+        value: Some(0.5),
+        read_s_ago: Some(1),
+        reads: 2,
+        failed_reads: 1,
+        last_error: None,
+    });
     backend.limits.connections = Some(11);
     backend.limits.new_per_second_now = Some(12);
     let traffic = &mut backend.traffic;

@@ -20,6 +20,8 @@ pub struct FixedHeader {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PacketType {
     Connack,
+    Publish,
+    Suback,
     Pingresp,
     Disconnect,
     /// Any other that the standard defines.
@@ -32,6 +34,8 @@ impl PacketType {
     pub const fn number(self) -> u8 {
         match self {
             Self::Connack => 2,
+            Self::Publish => 3,
+            Self::Suback => 9,
             Self::Pingresp => 13,
             Self::Disconnect => 14,
             Self::Other(number) => number,
@@ -58,6 +62,8 @@ impl FixedHeader {
         let packet_type = match first >> 4 {
             0 => return Err(HeaderError::ReservedType),
             2 => PacketType::Connack,
+            3 => PacketType::Publish,
+            9 => PacketType::Suback,
             13 => PacketType::Pingresp,
             14 => PacketType::Disconnect,
             other => PacketType::Other(other),
@@ -86,7 +92,7 @@ mod tests {
         let header = FixedHeader::decode(&[0x20, 0x02, 0, 0]).unwrap().unwrap();
         assert_eq!((header.packet_type, header.remaining_bytes), (PacketType::Connack, 2));
         let header = FixedHeader::decode(&[0x3d, 0xff, 0xff, 0xff, 0x7f]).unwrap().unwrap();
-        assert_eq!(header.packet_type, PacketType::Other(3));
+        assert_eq!(header.packet_type, PacketType::Publish);
         assert_eq!((header.flags, header.remaining_bytes, header.bytes), (0x0d, 268_435_455, 5));
     }
 

@@ -15,13 +15,17 @@ mod disconnect;
 mod field;
 mod frame;
 mod properties;
+mod publish;
 mod reason;
+mod subscribe;
 mod variable_byte_integer;
 
 pub use connack::{Connack, ConnackError, ConnackProperties};
 pub use connect::{Connect, EncodeError};
 pub use disconnect::Disconnect;
 pub use frame::{FixedHeader, HeaderError, PacketType};
+pub use publish::Publish;
+pub use subscribe::{SubackError, Subscribe, suback};
 
 /// A version of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +60,7 @@ impl Version {
 }
 
 /// Whether a message can be published to it: one character or more, and no wildcard (section 4.7).
-fn is_topic_name(topic: &str) -> bool {
+pub(crate) fn is_topic_name(topic: &str) -> bool {
     !topic.is_empty() && !topic.contains(['+', '#'])
 }
 

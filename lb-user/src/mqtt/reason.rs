@@ -23,6 +23,17 @@ const fn return_code(code: u8) -> &'static str {
     }
 }
 
+/// The name of a code that a SUBACK refuses with. MQTT 3.1.1 has but one (section 3.9.3), which MQTT 5.0
+/// calls unspecified.
+pub(super) const fn suback(code: u8) -> &'static str {
+    match code {
+        0x80 => "failure",
+        0xa1 => "subscription identifiers not supported",
+        0xa2 => "wildcard subscriptions not supported",
+        code => reason_code(code),
+    }
+}
+
 /// The return code of MQTT 3.1 and 3.1.1 that says the same to a client as a reason code of MQTT 5.0;
 /// `None` if there is none.
 pub(super) const fn as_return_code(reason: u8) -> Option<u8> {

@@ -114,6 +114,8 @@ impl From<pacing::Refusal> for Refused {
 /// Why a client was not let in; beside what is malformed about its CONNECT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
+    /// The kernel did not hand it over.
+    AcceptFailed,
     /// Its address is in a list.
     Denied,
     /// Too many waited for their CONNECT, and it was the oldest.
@@ -130,6 +132,8 @@ pub enum Refused {
     ConnectUnfinished,
     /// The CONNECTs of all together take too much memory.
     ConnectMemory,
+    /// It went away while it waited for its turn, or for a broker.
+    ClientGone,
     /// No backend takes new connections.
     NoBackend,
     /// Every backend has as many connections as it may have.
@@ -152,7 +156,8 @@ pub enum Refused {
 
 impl Refused {
     /// All of them, each once.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
+        Self::AcceptFailed,
         Self::TlsFailed,
         Self::UnknownServerName,
         Self::CertificateName,
@@ -161,6 +166,7 @@ impl Refused {
         Self::ConnectTimeout,
         Self::ConnectUnfinished,
         Self::ConnectMemory,
+        Self::ClientGone,
         Self::NoBackend,
         Self::Full,
         Self::NoAnswer,
@@ -176,6 +182,7 @@ impl Refused {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            Self::AcceptFailed => "accept_failed",
             Self::Denied => "denied",
             Self::CrowdedOut => "crowded_out",
             Self::TlsFailed => "tls_failed",
@@ -184,6 +191,7 @@ impl Refused {
             Self::ConnectTimeout => "connect_timeout",
             Self::ConnectUnfinished => "connect_unfinished",
             Self::ConnectMemory => "connect_memory",
+            Self::ClientGone => "client_gone",
             Self::NoBackend => "no_backend",
             Self::Full => "full",
             Self::NoAnswer => "no_answer",
@@ -197,17 +205,19 @@ impl Refused {
     }
 
     /// The reason code of the CONNACK that the client gets, in the words of MQTT 5.0 (section
-    /// 3.2.2.2); `None` if it gets none, because it has not said what it speaks.
+    /// 3.2.2.2); `None` if it gets none, because it has not said what it speaks, or has gone.
     #[must_use]
     pub const fn reason_code(self) -> Option<u8> {
         match self {
-            Self::Denied
+            Self::AcceptFailed
+            | Self::Denied
             | Self::CrowdedOut
             | Self::TlsFailed
             | Self::UnknownServerName
             | Self::ConnectTimeout
             | Self::ConnectUnfinished
             | Self::ConnectMemory
+            | Self::ClientGone
             | Self::ProxyHeader => None,
             Self::NoBackend | Self::NoAnswer | Self::Unavailable | Self::PacedBackend => Some(0x88),
             // Not authorized.
@@ -245,6 +255,14 @@ mod tests {
             assert_eq!(Order::from_number(order as u8), Some(order));
         }
         assert_eq!(Order::from_number(0), None);
+    }
+
+    #[test]
+    fn each_pace_has_a_code_of_its_own() {
+        let code = |refusal: pacing::Refusal| Refused::from(refusal).reason_code();
+        assert_eq!(code(pacing::Refusal::Source), Some(0x9f), "Connection rate exceeded");
+        assert_eq!(code(pacing::Refusal::Service), Some(0x89), "Server busy");
+        assert_eq!(code(pacing::Refusal::Backend), Some(0x88), "Server unavailable");
     }
 
     #[test]

@@ -14,16 +14,6 @@ use super::{
 };
 use crate::config::model::SendProxyProtocol;
 
-/// What stands in front of a connection that the balancer opens for itself.
-#[must_use]
-pub fn of_our_own(send: SendProxyProtocol) -> Vec<u8> {
-    match send {
-        SendProxyProtocol::Off => Vec::new(),
-        SendProxyProtocol::V1 => b"PROXY UNKNOWN\r\n".to_vec(),
-        SendProxyProtocol::V2 => encode_v2_local(),
-    }
-}
-
 /// What stands in front of the CONNECT of `client`, which connected to `service`; version 2 has room
 /// for what TLS says of it.
 #[must_use]
@@ -35,8 +25,8 @@ pub fn of(send: SendProxyProtocol, client: SocketAddr, service: SocketAddr, tlvs
         SendProxyProtocol::V2 => {
             let addresses = Some(addresses);
             // A certificate may hold a name that makes it too long; without TLVs it never is.
-            encode_v2(&Header { addresses, tlvs }, false)
-                .or_else(|_| encode_v2(&Header { addresses, tlvs: Tlvs::default() }, false))
+            encode_v2(&Header { addresses, tlvs })
+                .or_else(|_| encode_v2(&Header { addresses, tlvs: Tlvs::default() }))
                 .unwrap_or_else(|_| encode_v2_local())
         }
     }
@@ -67,21 +57,6 @@ pub async fn read(
                     Arrival::Bytes(read) => bytes.extend_from_slice(&next[..read]),
                 }
             }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_header_of_a_connection_of_our_own_names_nobody() {
-        assert!(of_our_own(SendProxyProtocol::Off).is_empty());
-        for send in [SendProxyProtocol::V1, SendProxyProtocol::V2] {
-            let bytes = of_our_own(send);
-            let Ok(Decoded::Complete { header, .. }) = decode(&bytes) else { panic!("{bytes:?}") };
-            assert_eq!(header.addresses, None, "{send:?}");
         }
     }
 }

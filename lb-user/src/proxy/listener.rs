@@ -10,7 +10,7 @@ use tokio::{
     time::sleep,
 };
 
-use super::{service::Service, session, workers::Workers};
+use super::{end::Refused, service::Service, session, workers::Workers};
 
 /// Where accepting fails for want of something (file descriptors, memory), it is tried again after
 /// this time: others end meanwhile.
@@ -43,7 +43,7 @@ pub async fn accept(
                 workers.spawn(session::run(Arc::clone(&service), stream, client));
             }
             Err(error) => {
-                service.note_refusal("accept_failed");
+                service.note_refusal(Refused::AcceptFailed.name());
                 if !complained {
                     let name = service.settings().spec.name.clone();
                     tracing::error!(service = %name, %error, "clients cannot be accepted");

@@ -8,21 +8,26 @@
 //! from, and hands it over as a whole ([`spec`]); [`Proxies`] is how it does that, and how it sees what
 //! became of it.
 
+mod authentication;
 mod backend;
 mod boundary;
 pub mod choose;
+mod departure;
 mod end;
+mod error;
 mod farewell;
 mod half;
 mod header;
 mod listener;
+mod loads;
 mod log;
 mod offer;
+mod opening;
 mod pace;
 pub mod pacing;
 mod passthrough;
 mod policy;
-mod prepare_error;
+mod prepare;
 mod proxies;
 pub mod proxy_protocol;
 pub mod rebalance;
@@ -35,6 +40,7 @@ mod session;
 mod sessions;
 mod sides;
 mod socket;
+mod source;
 pub mod spec;
 pub mod sticky;
 mod stream;
@@ -45,17 +51,25 @@ pub mod tls;
 mod waiting;
 mod workers;
 
-use crate::config::model::MqttSettings;
+use std::net::SocketAddr;
+
+use crate::config::model::SendProxyProtocol;
 
 pub use end::Refused;
-pub use prepare_error::PrepareError;
-pub use proxies::{Proxies, Ready, Seen};
+pub use error::PrepareError;
+pub use prepare::Ready;
+pub use proxies::{Proxies, Seen};
 pub use registry::Connection;
 pub use sessions::{Remembered, Sessions};
 
-/// What a connection that the balancer opens for itself begins with, where brokers want a header of
-/// the PROXY protocol.
+/// What a connection that the balancer opens for itself, from `source` to `broker`, begins with where
+/// brokers want a header of the PROXY protocol: its own addresses. There are words for a connection that
+/// is nobody's (LOCAL, UNKNOWN), but `RabbitMQ` 3.10 closes those, and speaks no MQTT on them.
 #[must_use]
-pub fn header_of_our_own(settings: &MqttSettings) -> Vec<u8> {
-    header::of_our_own(settings.send_proxy_protocol)
+pub fn header_of_our_own(
+    send: SendProxyProtocol,
+    source: SocketAddr,
+    broker: SocketAddr,
+) -> Vec<u8> {
+    header::of(send, source, broker, proxy_protocol::Tlvs::default())
 }

@@ -22,13 +22,15 @@ use super::{
 use crate::mqtt::decode::{Answer, AnswerError, AnswerPacket, ConnackDecoder, Connect};
 
 /// The longest answer to a CONNECT that is taken, in bytes.
-const MAX_ANSWER_BYTES: u32 = 128 * 1024;
+pub const MAX_ANSWER_BYTES: u32 = 128 * 1024;
 
 /// A broker that took the client.
 #[derive(Debug)]
 pub struct Accepted<A> {
     /// The connection to it.
     pub broker: Stream,
+    /// Our end of that.
+    pub source: SocketAddr,
     /// What it has sent so far.
     pub answer: A,
     /// The place of the connection.
@@ -44,14 +46,8 @@ pub struct Failed {
     pub refused: Refused,
     /// What the last one said, if one did.
     pub answer: Option<Vec<u8>>,
-}
-
-/// Why one broker did not take it.
-enum Miss {
-    /// There is no answer.
-    Unreachable,
-    /// It says that another one may.
-    Elsewhere(Vec<u8>),
+    /// What was wrong with the first one that did not answer, for the log.
+    pub error: Option<String>,
 }
 
 /// A client that asks for a broker.
@@ -63,6 +59,8 @@ pub struct Asking<'a> {
     pub settings: &'a Settings,
     /// Where it is.
     pub client: SocketAddr,
+    /// When what it said first was whole.
+    pub arrived: Instant,
     /// Whom it says, or proves, to be.
     pub identity: Identity<'a>,
     /// What is told of its TLS.
@@ -133,23 +131,24 @@ pub async fn offer<G: Greeting>(
     greeting: &G,
     vip: SocketAddr,
 ) -> Result<Accepted<G::Answer>, Failed> {
-    let Asking { service, settings, client, identity, ref tlvs } = *asking;
+    let Asking { service, settings, client, ref tlvs, .. } = *asking;
     let gates = &service.gates;
     let deadline = gates.deadline(Instant::now());
-    for gate in [Gate::Source(client.ip()), Gate::Service] {
-        gates.pass(gate, deadline).await.map_err(Failed::from)?;
-    }
-    let asks = Client { source: client.ip(), identity };
-    let send = settings.spec.settings.send_proxy_protocol;
-    let preamble = header::of(send, client, vip, tlvs.clone());
-    let mut tried = Vec::new();
-    let mut failed = None;
+    gates.pass(Gate::Source(client.ip()), deadline).await?;
+    let preamble =
+        header::of(settings.spec.settings.send_proxy_protocol, client, vip, tlvs.clone());
+    let (mut tried, mut failed) = (Vec::new(), None);
+    let mut has_turn = false;
     for _ in 0..settings.spec.settings.attempts {
-        let home = settings.sessions.as_ref().filter(|_| tried.is_empty());
-        let home = home.and_then(|sessions| service.choose_home(&greeting.home(sessions)?));
-        let (place, why) = match home.map_or_else(|| service.choose(&asks, &tried), Ok) {
+        // A turn for each broker that hears of the client: else a service whose brokers refuse would see
+        // several times its pace, when it can bear that least.
+        if !has_turn && let Err(refusal) = gates.pass(Gate::Service, deadline).await {
+            return Err(failed.unwrap_or(refusal.into()));
+        }
+        has_turn = true;
+        let (place, why) = match choose(asking, greeting, &tried) {
             Ok(chosen) => chosen,
-            Err(refused) => return Err(failed.unwrap_or(Failed { refused, answer: None })),
+            Err(refused) => return Err(failed.unwrap_or(refused.into())),
         };
         let backend = place.backend();
         tried.push(backend.id);
@@ -160,41 +159,57 @@ pub async fn offer<G: Greeting>(
         }
         if !service.accepts(backend.id) {
             // Meanwhile, while the client waited for its turn.
-            failed.get_or_insert(Failed { refused: Refused::NoBackend, answer: None });
+            failed.get_or_insert(Refused::NoBackend.into());
             continue;
         }
         match ask(&place, settings, &preamble, greeting).await {
-            Ok((broker, answer)) => {
+            Ok(Asked { broker, source, answer }) => {
+                has_turn = false;
                 greeting.note(backend, Some(&answer));
                 match G::elsewhere(&answer) {
-                    Some(bytes) => failed = Some(Failed::from(Miss::Elsewhere(bytes))),
-                    None => return Ok(Accepted { broker, answer, place, why }),
+                    Some(bytes) => {
+                        failed =
+                            Some(Failed { answer: Some(bytes), ..Refused::Unavailable.into() });
+                    }
+                    None => return Ok(Accepted { broker, source, answer, place, why }),
                 }
             }
             Err(error) => {
                 tracing::debug!(backend = %backend.name, %error, "a broker did not answer");
-                if !matches!(error, AskError::Connect(_)) {
+                if !matches!(error, AskError::Connect(_) | AskError::NoPort) {
+                    has_turn = false;
                     greeting.note(backend, None);
                 }
-                failed.get_or_insert(Failed::from(Miss::Unreachable));
+                let error = Some(format!("{}: {error}", backend.name));
+                failed.get_or_insert(Failed { error, ..Refused::NoAnswer.into() });
             }
         }
     }
-    Err(failed.unwrap_or(Failed { refused: Refused::NoBackend, answer: None }))
+    Err(failed.unwrap_or(Refused::NoBackend.into()))
+}
+
+/// A place at a backend that was not tried: the first time at the one that has the client's session.
+fn choose<G: Greeting>(
+    asking: &Asking<'_>,
+    greeting: &G,
+    tried: &[u32],
+) -> Result<(Place, Why), Refused> {
+    let Asking { service, settings, client, identity, .. } = *asking;
+    let sessions = settings.sessions.as_ref().filter(|_| tried.is_empty());
+    let home = sessions.and_then(|sessions| service.choose_home(&greeting.home(sessions)?));
+    let asks = Client { source: client.ip(), identity };
+    home.map_or_else(|| service.choose(&asks, tried), Ok)
 }
 
 impl From<pacing::Refusal> for Failed {
     fn from(refusal: pacing::Refusal) -> Self {
-        Self { refused: refusal.into(), answer: None }
+        Refused::from(refusal).into()
     }
 }
 
-impl From<Miss> for Failed {
-    fn from(why: Miss) -> Self {
-        match why {
-            Miss::Unreachable => Self { refused: Refused::NoAnswer, answer: None },
-            Miss::Elsewhere(bytes) => Self { refused: Refused::Unavailable, answer: Some(bytes) },
-        }
+impl From<Refused> for Failed {
+    fn from(refused: Refused) -> Self {
+        Self { refused, answer: None, error: None }
     }
 }
 
@@ -202,6 +217,9 @@ impl From<Miss> for Failed {
 enum AskError {
     #[error("connect: {0}")]
     Connect(io::Error),
+    /// Also where the connection is made from an address that this host has lost.
+    #[error("connect: no source port towards it is free: see services[].mqtt.addresses")]
+    NoPort,
     #[error("TLS: {0}")]
     Tls(io::Error),
     #[error("{0}")]
@@ -214,15 +232,31 @@ enum AskError {
     NoConnack(#[from] AnswerError),
 }
 
+fn unreached(error: io::Error) -> AskError {
+    match error.kind() {
+        io::ErrorKind::AddrNotAvailable => AskError::NoPort,
+        _ => AskError::Connect(error),
+    }
+}
+
+/// A broker that has answered.
+struct Asked<A> {
+    broker: Stream,
+    source: SocketAddr,
+    answer: A,
+}
+
 async fn ask<G: Greeting>(
     place: &Place,
     settings: &Settings,
     preamble: &[u8],
     greeting: &G,
-) -> Result<(Stream, G::Answer), AskError> {
+) -> Result<Asked<G::Answer>, AskError> {
     let mqtt = &settings.spec.settings;
     let backend = place.backend();
-    let mut broker = socket::connect(backend.address, mqtt).await.map_err(AskError::Connect)?;
+    let mut broker = socket::connect(backend.address, mqtt).await.map_err(unreached)?;
+    // Before anything is said: a connection that ends at once is made elsewhere.
+    let source = broker.local_addr().map_err(AskError::Connect)?;
     let talk = async {
         // In front of TLS, too (section 2 of the specification).
         broker.write_all(preamble).await?;
@@ -239,7 +273,7 @@ async fn ask<G: Greeting>(
                 return Err(AskError::Closed);
             }
             if let Some(answer) = reader(&bytes[..read])? {
-                return Ok((broker, answer));
+                return Ok(Asked { broker, source, answer });
             }
         }
     };

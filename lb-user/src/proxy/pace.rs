@@ -48,7 +48,8 @@ impl Gates {
         self.lock().deadline(arrived.duration_since(self.origin))
     }
 
-    /// Waits until it is the client's turn at `gate`.
+    /// Waits until it is the client's turn at `gate`. If nobody waits for that any more, the turn is
+    /// somebody else's.
     ///
     /// # Errors
     /// If that would be after `deadline`: at once.
@@ -56,13 +57,32 @@ impl Gates {
         let now = self.origin.elapsed();
         let turn = self.lock().pass(gate, now, deadline)?;
         if turn > now {
+            let mut waits = Waits { gates: self, gate, turn: Some(turn) };
             sleep_until(self.origin + turn).await;
+            waits.turn = None;
         }
         Ok(())
     }
 
     fn lock(&self) -> MutexGuard<'_, Pacer> {
         self.pacer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A client that waits for its turn.
+struct Waits<'a> {
+    gates: &'a Gates,
+    gate: Gate,
+    /// `None` once it has come.
+    turn: Option<Duration>,
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        if let Some(turn) = self.turn {
+            let now = self.gates.origin.elapsed();
+            self.gates.lock().give_back(self.gate, turn, now);
+        }
     }
 }
 

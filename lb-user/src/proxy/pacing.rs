@@ -13,6 +13,7 @@
 //! origin of the caller's, which must not go back.
 
 mod sources;
+mod turns;
 
 #[cfg(test)]
 mod tests;
@@ -20,8 +21,7 @@ mod tests;
 use std::{collections::BTreeMap, net::IpAddr, num::NonZeroU32, time::Duration};
 
 use sources::Sources;
-
-use crate::mqtt::Version;
+use turns::Turns;
 
 /// A pace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,28 +81,13 @@ pub enum Refusal {
     Backend,
 }
 
-impl Refusal {
-    /// The code of the CONNACK that tells it. MQTT 5.0 (section 3.2.2.2): 0x9F "Connection rate
-    /// exceeded" for a source, 0x89 "Server busy" for the service and 0x88 "Server unavailable" for a
-    /// backend; MQTT 3.1.1 (section 3.2.2.3) has only 0x03 "Server unavailable".
-    #[must_use]
-    pub const fn code(self, version: Version) -> u8 {
-        match (version, self) {
-            (Version::V5, Self::Source) => 0x9f,
-            (Version::V5, Self::Service) => 0x89,
-            (Version::V5, Self::Backend) => 0x88,
-            _ => 0x03,
-        }
-    }
-}
-
 /// All gates of a service.
 #[derive(Debug)]
 pub struct Pacer {
     paces: Paces,
     sources: Sources,
-    service: Next,
-    backends: BTreeMap<u32, Next>,
+    service: Turns,
+    backends: BTreeMap<u32, Turns>,
 }
 
 impl Pacer {
@@ -111,7 +96,7 @@ impl Pacer {
     #[must_use]
     pub fn new(paces: Paces, max_sources: usize) -> Self {
         let sources = Sources::new(max_sources);
-        Self { paces, sources, service: Next::default(), backends: BTreeMap::new() }
+        Self { paces, sources, service: Turns::default(), backends: BTreeMap::new() }
     }
 
     /// Changes the paces; who has a place keeps it.
@@ -131,7 +116,7 @@ impl Pacer {
     }
 
     /// When the connection may pass `gate`: at `now` or later, at `deadline` at the latest. It then
-    /// has that place, also if its client goes away meanwhile.
+    /// has that place, until it is given back.
     ///
     /// # Errors
     ///
@@ -148,53 +133,33 @@ impl Pacer {
             Gate::Backend(_) => (self.paces.backend, Refusal::Backend),
         };
         let Some(rate) = rate else { return Ok(now) };
-        let next = match gate {
+        let turn = match gate {
             Gate::Source(address) => match self.sources.of(address, now, self.memory(rate)) {
-                Some(next) => next,
+                Some(next) => next.take(rate, now, deadline),
                 None => return Ok(now),
             },
-            Gate::Service => &mut self.service,
-            Gate::Backend(id) => self.backends.entry(id).or_default(),
+            Gate::Service => self.service.take(rate, now, deadline),
+            Gate::Backend(id) => self.backends.entry(id).or_default().take(rate, now, deadline),
         };
-        next.take(rate, now, deadline).ok_or(refusal)
+        turn.ok_or(refusal)
     }
 
-    /// How long a connection asks to wait at `gate`, without a place being taken: for a metric, and for
-    /// choosing another backend.
-    #[must_use]
-    pub fn wait(&self, gate: Gate, now: Duration) -> Duration {
-        let (rate, next) = match gate {
-            Gate::Source(_) => return Duration::ZERO,
-            Gate::Service => (self.paces.service, Some(self.service)),
-            Gate::Backend(id) => (self.paces.backend, self.backends.get(&id).copied()),
+    /// A client that had `turn` at `gate` has gone before it came: somebody else gets it. Those of
+    /// sources are lost: a source holds up nobody but itself.
+    pub fn give_back(&mut self, gate: Gate, turn: Duration, now: Duration) {
+        let turns = match gate {
+            Gate::Source(_) => None,
+            Gate::Service => Some(&mut self.service),
+            Gate::Backend(id) => self.backends.get_mut(&id),
         };
-        let free = rate.zip(next).map(|(rate, next)| next.free(rate, now));
-        free.unwrap_or(now).saturating_sub(now)
+        if let Some(turns) = turns {
+            turns.give_back(turn, now);
+        }
     }
 
     /// After this time without a connection a source's gate is as if it had never been used: its next
     /// place lies at most so far ahead.
     fn memory(&self, rate: Rate) -> Duration {
         self.paces.max_wait + rate.interval() * rate.burst.get()
-    }
-}
-
-/// When the next connection may pass, if none was to come in a burst.
-#[derive(Clone, Copy, Debug, Default)]
-struct Next(Duration);
-
-impl Next {
-    /// The first free place.
-    fn free(self, rate: Rate, now: Duration) -> Duration {
-        self.0.saturating_sub(rate.tolerance()).max(now)
-    }
-
-    fn take(&mut self, rate: Rate, now: Duration, deadline: Duration) -> Option<Duration> {
-        let free = self.free(rate, now);
-        if free > deadline {
-            return None;
-        }
-        self.0 = self.0.max(free) + rate.interval();
-        Some(free)
     }
 }

@@ -8,14 +8,13 @@ use tokio::{net::TcpStream, time::Instant};
 use super::{
     backend::Backend,
     choose::key::Identity,
+    departure,
     end::Refused,
     farewell::{No, Refusing, refuse},
     offer::{self, Accepted, Asking, Greeting},
+    opening::{self, Opening},
     proxy_protocol::Tlvs,
-    registry::Beginning,
-    relay::Relay,
     service::{Service, Settings},
-    session::{copy, enter},
     sessions::Sessions,
     stream::Stream,
     tls::hello::{Hello, HelloError, HelloReader},
@@ -37,8 +36,8 @@ pub async fn lead(
     let hello = read_hello(&stream, settings, &mut ticket, began).await;
     ticket.served();
     let nobody = Refusing { client, began, server_name: None, connect: None, stream: None };
-    let (hello, bytes) = match hello {
-        Ok(hello) => hello,
+    let (hello, flight, mut ahead) = match hello {
+        Ok((hello, (flight, ahead))) => (hello, Flight(flight), ahead),
         Err(no) => {
             let who = Refusing { stream: Some(Stream::Plain(stream)), ..nobody };
             return refuse(service, settings, who, no).await;
@@ -48,23 +47,32 @@ pub async fn lead(
     let identity = Identity { server_name, ..Identity::default() };
     // Nothing else was agreed to: what the client offers by ALPN, its broker chooses from.
     let tlvs = Tlvs { authority: hello.server_name.clone(), ..Tlvs::default() };
-    let asking = Asking { service, settings, client, identity, tlvs };
-    match ask_brokers(&asking, &Flight(bytes), &stream).await {
-        Ok(accepted) => begin(&asking, stream, accepted),
-        Err(refused) => {
-            let who = Refusing { server_name, stream: Some(Stream::Plain(stream)), ..nobody };
-            refuse(service, settings, who, No::by_alert(refused, refused.alert())).await;
+    let arrived = Instant::now();
+    let asking = Asking { service, settings, client, arrived, identity, tlvs };
+    let vip = stream.local_addr().unwrap_or(settings.spec.address);
+    let mut stream = Stream::Plain(stream);
+    let asked = tokio::select! {
+        biased;
+        asked = ask_brokers(&asking, &flight, vip) => asked,
+        () = departure::gone(&mut stream, &mut ahead) => Err(Refused::ClientGone.into()),
+    };
+    match asked {
+        Ok(accepted) => begin(&asking, stream, &flight, (accepted, ahead)),
+        Err(offer::Failed { refused, error, .. }) => {
+            let who = Refusing { server_name, stream: Some(stream), ..nobody };
+            let no = No { error, ..No::by_alert(refused, refused.alert()) };
+            refuse(service, settings, who, no).await;
         }
     }
 }
 
-/// The `ClientHello`, and all bytes that came so far.
+/// What the `ClientHello` says, its bytes, and those behind it.
 async fn read_hello(
     stream: &TcpStream,
     settings: &Settings,
     ticket: &mut Ticket<'_>,
     began: Instant,
-) -> Result<(Hello, Vec<u8>), No> {
+) -> Result<(Hello, (Vec<u8>, Vec<u8>)), No> {
     let mqtt = &settings.spec.settings;
     let deadline = began + mqtt.connect_within;
     let mut reader = HelloReader::default();
@@ -72,7 +80,7 @@ async fn read_hello(
         let readable = ticket.during(deadline, stream.readable()).await;
         readable.map_err(No::without_answer)?.map_err(|_| gone())?;
         if let Some(hello) = take(stream, &mut reader)? {
-            return Ok((hello, reader.into_bytes()));
+            return Ok((hello, reader.into_parts()));
         }
         if !ticket.hold(reader.held_bytes(), mqtt.connect_memory_bytes) {
             return Err(No::without_answer(Refused::ConnectMemory));
@@ -102,17 +110,16 @@ fn no_hello(error: HelloError) -> No {
 async fn ask_brokers(
     asking: &Asking<'_>,
     flight: &Flight,
-    stream: &TcpStream,
-) -> Result<Accepted<Vec<u8>>, Refused> {
+    vip: SocketAddr,
+) -> Result<Accepted<Vec<u8>>, offer::Failed> {
     // Before it waits for its turn: whoever tries names shall not take that of others.
     if !asking.service.has_route(asking.identity.server_name) {
-        return Err(Refused::UnknownServerName);
+        return Err(Refused::UnknownServerName.into());
     }
-    let vip = stream.local_addr().unwrap_or(asking.settings.spec.address);
-    offer::offer(asking, flight, vip).await.map_err(|failed| failed.refused)
+    offer::offer(asking, flight, vip).await
 }
 
-/// The client's first flight: its `ClientHello`, and what came with it.
+/// The client's `ClientHello`, in its records.
 struct Flight(Vec<u8>);
 
 impl Greeting for Flight {
@@ -139,33 +146,16 @@ impl Greeting for Flight {
     }
 }
 
-fn begin(asking: &Asking<'_>, stream: TcpStream, accepted: Accepted<Vec<u8>>) {
-    let Asking { service, settings, client, ref identity, .. } = *asking;
-    let Accepted { broker, answer, mut place, why } = accepted;
-    let Ok(source) = broker.tcp().local_addr() else {
-        return service.note_refusal(Refused::NoAnswer.name());
-    };
+/// `ahead` is what the client has sent behind its hello.
+fn begin(
+    asking: &Asking<'_>,
+    stream: Stream,
+    flight: &Flight,
+    (accepted, ahead): (Accepted<Vec<u8>>, Vec<u8>),
+) {
+    let beginning = opening::beginning(asking, &accepted);
+    let entry = opening::enter(asking.service, beginning, (flight.0.len() as u64, 0));
+    let Accepted { broker, answer, mut place, .. } = accepted;
     place.open();
-    let entry = enter(
-        service,
-        Beginning {
-            client,
-            backend: Arc::clone(place.backend()),
-            source,
-            client_id: Box::default(),
-            username: None,
-            server_name: identity.server_name.map(Into::into),
-            version: None,
-            accepted: false,
-            why,
-            // The Keep Alive is not known.
-            idle_timeout: settings.spec.idle_timeout,
-            // Nor is this: it may have one, so that it is not moved where those are kept.
-            session: true,
-        },
-    );
-    let connection = Arc::clone(&entry.connection);
-    let stream = Stream::Plain(stream);
-    let relay = Relay::new(stream, broker, Vec::new(), answer, connection);
-    copy(service, relay, entry, place);
+    opening::copy(asking.service, Opening { stream, broker, ahead, answer, entry, place });
 }

@@ -14,6 +14,7 @@ pub fn of(settings: &MqttSettings) -> Policy {
         model::Policy::RoundRobin => Policy::WeightedRoundRobin,
         model::Policy::RandomOfTwo => Policy::RandomOfTwo,
         model::Policy::LeastConnections => Policy::LeastConnections,
+        model::Policy::LeastLoad => Policy::LeastLoad,
         model::Policy::Source => Policy::SourceHash { bound },
         model::Policy::Hash => Policy::KeyHash { rules: rules(settings), bound },
         model::Policy::FillFirst => {

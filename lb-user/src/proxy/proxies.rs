@@ -3,7 +3,6 @@
 use std::{
     collections::{BTreeMap, HashMap},
     net::{Shutdown, SocketAddr, TcpListener},
-    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
@@ -11,23 +10,29 @@ use std::{
 use lb_common::counters::BackendCounters;
 use socket2::SockRef;
 use tokio::time::{Instant, timeout, timeout_at};
-use tokio::{runtime::Handle, sync::watch};
+use tokio::{
+    runtime::Handle,
+    sync::{Semaphore, watch},
+};
 
 use super::{
     end::Order,
+    error::PrepareError,
     listener,
-    log::ConnectionLog,
-    prepare_error::PrepareError,
+    prepare::{self, Prepared, Ready},
     rebalance::{Assessment, Rules},
     rebalancing::{self, Progress},
     registry::Connection,
     service::{Service, Settings},
     sessions::{self, Sessions},
-    sides::TlsSides,
     socket,
     spec::{ServiceSpec, Snapshot},
     tls::Expiry,
     workers::Workers,
+};
+use crate::load::{
+    gauge::Reading,
+    readers::{CONCURRENT_READINGS, Readers},
 };
 
 /// How long clients may take to hear that the balancer ends.
@@ -40,6 +45,8 @@ pub struct Proxies {
     runtime: Handle,
     /// Where connections live; started with the first service.
     workers: OnceLock<Arc<Workers>>,
+    /// What readings of loads share.
+    load_slots: Arc<Semaphore>,
 }
 
 #[derive(Debug)]
@@ -67,19 +74,6 @@ impl Drop for Running {
     }
 }
 
-/// Services made ready, with everything done that can fail.
-#[derive(Debug, Default)]
-pub struct Ready {
-    services: Vec<Prepared>,
-}
-
-#[derive(Debug)]
-struct Prepared {
-    settings: Settings,
-    /// `None` if it is listened at already.
-    listener: Option<TcpListener>,
-}
-
 /// What became of a service so far.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
@@ -100,8 +94,12 @@ impl Proxies {
     /// Outside of a tokio runtime, which accepts for it and starts its threads.
     #[must_use]
     pub fn new() -> Self {
-        let runtime = Handle::current();
-        Self { running: Mutex::default(), runtime, workers: OnceLock::new() }
+        Self {
+            running: Mutex::default(),
+            runtime: Handle::current(),
+            workers: OnceLock::new(),
+            load_slots: Arc::new(Semaphore::new(CONCURRENT_READINGS)),
+        }
     }
 
     /// None yet, with connections on the runtime of a test.
@@ -120,51 +118,11 @@ impl Proxies {
             let _ = self.workers.set(Arc::new(workers));
         }
         let running = self.lock();
-        let mut logs: HashMap<PathBuf, ConnectionLog> = HashMap::new();
-        if !reread {
-            for Running { service, .. } in running.values() {
-                let Settings { spec, log, .. } = service.settings();
-                logs.extend(spec.settings.connection_log.clone().zip(log));
-            }
-        }
-        let mut ready = Ready::default();
-        for spec in wanted {
-            let ServiceSpec { name, address, settings, .. } = spec;
-            let log =
-                match &settings.connection_log {
-                    None => None,
-                    Some(path) if logs.contains_key(path) => logs.get(path).cloned(),
-                    Some(path) => {
-                        let log = ConnectionLog::open(path).map_err(|source| {
-                            PrepareError::Log { service: name.clone(), path: path.clone(), source }
-                        })?;
-                        logs.insert(path.clone(), log.clone());
-                        Some(log)
-                    }
-                };
-            let listener = if running.contains_key(address) {
-                None
-            } else {
-                let failed = |source| {
-                    let (service, address) = (name.clone(), *address);
-                    PrepareError::Listen { service, address, source }
-                };
-                Some(socket::listen(*address, settings).map_err(failed)?)
-            };
-            let before = running.get(address).map(|one| one.service.settings().tls);
-            let tls = TlsSides::load(settings, &before.unwrap_or_default(), reread)
-                .map_err(|source| PrepareError::Tls { service: name.clone(), source })?;
-            // It may have had another address until now.
-            let mut all = running.values().filter_map(|one| one.service.settings().sessions);
-            let known = all.find(|known| known.is_in(&spec.sessions_file));
-            let sessions = settings.sticky.map(|sticky| Sessions::after(known, sticky, spec));
-            let sessions = sessions
-                .transpose()
-                .map_err(|source| PrepareError::Sessions { service: name.clone(), source })?;
-            let settings = Settings { spec: Arc::new(spec.clone()), log, sessions, tls };
-            ready.services.push(Prepared { settings, listener });
-        }
-        Ok(ready)
+        let services = running.iter().map(|(address, one)| (*address, Arc::clone(&one.service)));
+        let services = services.collect();
+        // Nobody waits for the disk who only looks at a service.
+        drop(running);
+        prepare::prepare(&services, wanted, reread)
     }
 
     /// Starts, changes and ends services: from now on there are those of `ready`, with the backends of
@@ -186,7 +144,7 @@ impl Proxies {
                     if let Err(error) = socket::set_up(&running.listener, sockets) {
                         tracing::error!(%address, %error, "new clients keep the old keepalive");
                     }
-                    running.service.set(settings);
+                    running.service.set(&settings);
                     running.service.publish(snapshot);
                     Some(running)
                 }
@@ -218,7 +176,8 @@ impl Proxies {
         let workers = Arc::clone(self.workers.get()?);
         let address = settings.spec.address;
         self.keep(&settings);
-        let service = Arc::new(Service::new(settings));
+        let loads = Readers::new(self.runtime.clone(), Arc::clone(&self.load_slots));
+        let service = Arc::new(Service::new(settings, loads));
         service.publish(snapshot);
         let accepts = match listener.try_clone().and_then(listener::register) {
             Ok(accepts) => accepts,
@@ -265,6 +224,13 @@ impl Proxies {
             log_lost: log.map_or(0, |log| log.lost()),
             expiries: tls.client().map_or_else(Vec::new, |server| server.expiries().to_vec()),
         }
+    }
+
+    /// What the brokers of the service at `address` say of their own loads, by number; nothing where the
+    /// policy does not ask.
+    #[must_use]
+    pub fn loads(&self, address: SocketAddr) -> HashMap<u32, Reading> {
+        self.service(address).map_or_else(HashMap::new, |service| service.readings())
     }
 
     /// Calls `visit` for each live connection of the service at `address`.

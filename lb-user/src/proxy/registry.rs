@@ -145,8 +145,8 @@ pub struct Entry {
 }
 
 impl Registry {
-    /// One more.
-    pub fn enter(self: &Arc<Self>, beginning: Beginning) -> Entry {
+    /// One more, of which so many bytes have gone to the broker, and to the client, already.
+    pub fn enter(self: &Arc<Self>, beginning: Beginning, bytes: (u64, u64)) -> Entry {
         let mut live = self.lock();
         let number = live.next;
         live.next += 1;
@@ -156,8 +156,8 @@ impl Registry {
             since: Instant::now(),
             since_wall: SystemTime::now(),
             heard_ms: AtomicU32::default(),
-            to_backend: AtomicU64::default(),
-            to_client: AtomicU64::default(),
+            to_backend: AtomicU64::new(bytes.0),
+            to_client: AtomicU64::new(bytes.1),
             ordered: AtomicU8::default(),
             end: Notify::new(),
         });

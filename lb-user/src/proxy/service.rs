@@ -1,7 +1,8 @@
 //! A service: its backends, its clients, and what they share.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
+    net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
 };
 
@@ -20,8 +21,13 @@ use super::{
     sessions::Sessions,
     sides::TlsSides,
     spec::{BackendSpec, ServiceSpec, Snapshot},
-    takeover::Owners,
+    takeover::{Claim, Owners},
     waiting::Waiting,
+};
+use crate::load::{
+    gauge::Reading,
+    readers::{Broker, Readers},
+    source::Source,
 };
 
 /// A service in the mode `mqtt`, as all of its connections see it.
@@ -52,6 +58,8 @@ pub struct Settings {
     pub sessions: Option<Arc<Sessions>>,
     /// TLS towards clients, and towards brokers.
     pub tls: TlsSides,
+    /// Where brokers tell their own loads, if the policy asks.
+    pub load: Option<Arc<Source>>,
 }
 
 #[derive(Debug)]
@@ -60,18 +68,32 @@ struct Choosing {
     snapshot: Snapshot,
     /// Those of the snapshot, in its order.
     backends: Vec<Arc<Backend>>,
+    /// Their own loads, where the policy wants to know.
+    loads: Readers,
+}
+
+impl Choosing {
+    /// Reads the loads of the brokers there are now, as `settings` say.
+    fn read_loads(&mut self, settings: &Settings) {
+        let Self { backends, loads, .. } = self;
+        let brokers = backends.iter().map(|one| {
+            let Backend { id, name, address, .. } = &**one;
+            Broker { id: *id, name, address: *address }
+        });
+        loads.set(&settings.spec.name, settings.load.as_ref(), brokers);
+    }
 }
 
 impl Service {
-    /// One without backends.
+    /// One without backends, whose loads `loads` shall read.
     #[must_use]
-    pub fn new(settings: Settings) -> Self {
+    pub fn new(settings: Settings, loads: Readers) -> Self {
         let snapshot = Snapshot::default();
         let routing = Routing::new(&settings.spec.settings, &snapshot);
         Self {
             gates: Gates::new(settings.spec.settings.pacing),
             settings: RwLock::new(settings),
-            choosing: Mutex::new(Choosing { routing, snapshot, backends: Vec::new() }),
+            choosing: Mutex::new(Choosing { routing, snapshot, backends: Vec::new(), loads }),
             waiting: Waiting::default(),
             registry: Arc::default(),
             owners: Mutex::default(),
@@ -87,21 +109,22 @@ impl Service {
     }
 
     /// Changes what holds for new connections.
-    pub fn set(&self, settings: Settings) {
+    pub fn set(&self, settings: &Settings) {
         self.gates.set(settings.spec.settings.pacing);
         let mut current = self.settings.write().unwrap_or_else(PoisonError::into_inner);
         let same = policy::is_same(&current.spec.settings, &settings.spec.settings);
-        let spec = Arc::clone(&settings.spec);
-        *current = settings;
+        *current = settings.clone();
         drop(current);
+        let mut choosing = lock(&self.choosing);
         if !same {
-            let mut choosing = lock(&self.choosing);
-            choosing.routing = Routing::new(&spec.settings, &choosing.snapshot);
+            choosing.routing = Routing::new(&settings.spec.settings, &choosing.snapshot);
         }
+        choosing.read_loads(settings);
     }
 
     /// Changes the backends. Connections of those that are not among them end.
     pub fn publish(&self, snapshot: Snapshot) {
+        let settings = self.settings();
         let mut choosing = lock(&self.choosing);
         if choosing.snapshot == snapshot {
             return;
@@ -117,6 +140,7 @@ impl Service {
         let before = std::mem::replace(&mut choosing.snapshot, snapshot);
         let Choosing { routing, snapshot, .. } = &mut *choosing;
         routing.set_members(&before, snapshot);
+        choosing.read_loads(&settings);
         let kept: Vec<u32> = choosing.backends.iter().map(|backend| backend.id).collect();
         drop(choosing);
         self.gates.retain_backends(|id| kept.contains(&id));
@@ -163,6 +187,12 @@ impl Service {
         pairs.map(|(spec, one)| (spec.id, spec.weight, one.load(), spec.accepts)).collect()
     }
 
+    /// What brokers say of their own loads, by number; nothing where the policy does not ask.
+    #[must_use]
+    pub fn readings(&self) -> HashMap<u32, Reading> {
+        lock(&self.choosing).loads.readings(Instant::now().into_std())
+    }
+
     /// Whether clients that ask for this name by TLS are led anywhere.
     #[must_use]
     pub fn has_route(&self, server_name: Option<&str>) -> bool {
@@ -176,14 +206,17 @@ impl Service {
         tried: &[u32],
     ) -> Result<(Place, Why), Refused> {
         let mut choosing = lock(&self.choosing);
-        let Choosing { routing, snapshot, backends } = &mut *choosing;
+        let Choosing { routing, snapshot, backends, loads } = &mut *choosing;
         let route = routing.find(client.identity.server_name);
         let route = route.ok_or(Refused::UnknownServerName)?;
         let all = snapshot.backends.iter().zip(backends.iter());
         let led_to: Vec<_> = all.filter(|(spec, _)| routing.leads_to(route, &spec.name)).collect();
         let pairs = || led_to.iter().copied();
         let chooser = routing.chooser(route).ok_or(Refused::UnknownServerName)?;
-        let candidates: Vec<Candidate> = pairs().map(|(spec, one)| candidate(spec, one)).collect();
+        let now = Instant::now().into_std();
+        let candidates: Vec<Candidate> = pairs()
+            .map(|(spec, one)| Candidate { load: loads.load(spec.id, now), ..candidate(spec, one) })
+            .collect();
         let random = [fastrand::u64(..), fastrand::u64(..)];
         let Some(Choice { id, why }) = chooser.choose(&candidates, client, tried, random) else {
             let mut full = pairs().filter(|(spec, one)| {
@@ -198,22 +231,34 @@ impl Service {
         Ok((Place::take(chosen), why))
     }
 
-    /// A broker has accepted `connection`: it has its Client Identifier from now on, alone if that is
-    /// asked for.
-    pub fn opened(&self, settings: &Settings, connection: &Connection) {
+    /// A broker has accepted `connection`, whose CONNECT came at `arrived`: it has its Client Identifier
+    /// from now on, alone if that is asked for. Whether that is so: a newer one may have it already.
+    pub fn opened(&self, settings: &Settings, connection: &Connection, arrived: Instant) -> bool {
         let takeover = settings.spec.settings.takeover;
         if connection.client_id.is_empty() || !(takeover || settings.sessions.is_some()) {
-            return;
+            return true;
         }
         let client_id = &connection.client_id;
-        let older = lock(&self.owners).claim(client_id, connection.number);
-        let Some(older) = older.filter(|_| takeover).and_then(|older| self.registry.get(older))
-        else {
-            return;
-        };
+        let claim = lock(&self.owners).claim(client_id, connection.number, arrived.into_std());
+        match claim {
+            _ if !takeover => {}
+            Claim::Won(None) => {}
+            Claim::Won(Some(older)) => {
+                if let Some(older) = self.registry.get(older) {
+                    self.take_over(settings, &older, connection.client);
+                }
+            }
+            Claim::Lost => self.take_over(settings, connection, connection.client),
+        }
+        claim != Claim::Lost
+    }
+
+    /// Ends `older`, because a newer connection has its Client Identifier; `client` claimed it last.
+    fn take_over(&self, settings: &Settings, older: &Connection, client: SocketAddr) {
         older.end(Order::TakenOver);
+        let client_id = &older.client_id;
         if lock(&self.owners).note_takeover(client_id, Instant::now().into_std()) {
-            let (service, client) = (&settings.spec.name, connection.client);
+            let service = &settings.spec.name;
             tracing::warn!(
                 %service,
                 client_id,

@@ -6,7 +6,6 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Poll, ready},
-    time::Duration,
 };
 
 use tokio::{
@@ -16,21 +15,19 @@ use tokio::{
 };
 
 use super::{
-    backend::Place,
     choose::key::Identity,
-    end::{Order, Refused},
-    farewell::{No, Refusing, ended, refuse},
+    departure,
+    end::Refused,
+    farewell::{No, Refusing, refuse},
     header,
     offer::{self, Accepted, Asking},
-    passthrough, proxy_protocol,
-    registry::{Beginning, Entry},
-    relay::Relay,
+    opening, passthrough, proxy_protocol,
     service::{Service, Settings},
     stream::Stream,
     tls::ClientTls,
     waiting::Ticket,
 };
-use crate::mqtt::decode::{Answer, AnswerPacket, Connect, ConnectDecoder, Rewrite};
+use crate::mqtt::decode::{Answer, Connect, ConnectDecoder, Rewrite};
 
 /// What is read of a CONNECT at once, in bytes.
 const READ_BYTES: usize = 1024;
@@ -41,7 +38,7 @@ pub async fn run(service: Arc<Service>, stream: std::net::TcpStream, peer: Socke
     let settings = service.settings();
     let mqtt = &settings.spec.settings;
     let Ok(stream) = TcpStream::from_std(stream) else {
-        return service.note_refusal("accept_failed");
+        return service.note_refusal(Refused::AcceptFailed.name());
     };
     // What a large CONNECT holds is counted until a broker has it.
     let mut ticket = service.waiting.enter(mqtt.max_waiting);
@@ -81,12 +78,23 @@ pub async fn run(service: Arc<Service>, stream: std::net::TcpStream, peer: Socke
         service: &service,
         settings: &settings,
         client,
+        arrived: Instant::now(),
         identity: identity(&connect, tls),
         tlvs: tls.map(ClientTls::tlvs).unwrap_or_default(),
     };
+    let vip = stream.tcp().local_addr().unwrap_or(settings.spec.address);
     // In a place of its own: most of the time that a client needs is spent before.
-    match Box::pin(ask_brokers(&asking, &connect, stream.tcp())).await {
-        Ok(accepted) => begin(&asking, stream, &connect, accepted),
+    let asks = Box::pin(ask_brokers(&asking, &connect, vip));
+    let mut ahead = connect.behind().to_vec();
+    let asked = tokio::select! {
+        biased;
+        asked = asks => asked,
+        () = departure::gone(&mut stream, &mut ahead) => Err(No::without_answer(Refused::ClientGone)),
+    };
+    match asked {
+        Ok(accepted) => {
+            Box::pin(opening::begin(&asking, stream, &connect, (accepted, ahead))).await;
+        }
         Err(no) => {
             let connect = Some(&connect);
             let who = Refusing { server_name, connect, stream: Some(stream), ..nobody };
@@ -220,100 +228,20 @@ fn identity<'a>(connect: &'a Connect, tls: Option<&'a ClientTls>) -> Identity<'a
 async fn ask_brokers(
     asking: &Asking<'_>,
     connect: &Connect,
-    stream: &TcpStream,
+    vip: SocketAddr,
 ) -> Result<Accepted<Answer>, No> {
     let version = connect.version();
     if asking.service.is_quarantined(connect.client_id()) {
         return Err(No::to(version, Refused::Quarantined));
     }
-    let vip = stream.local_addr().unwrap_or(asking.settings.spec.address);
     match offer::offer(asking, connect, vip).await {
         Ok(accepted) => Ok(accepted),
         // In the broker's own words.
-        Err(offer::Failed { refused, answer: Some(answer) }) => {
-            Err(No { reason: refused.name(), error: None, answer: Some(answer) })
+        Err(offer::Failed { refused, answer: Some(answer), error }) => {
+            Err(No { reason: refused.name(), error, answer: Some(answer) })
         }
-        Err(offer::Failed { refused, answer: None }) => Err(No::to(version, refused)),
-    }
-}
-
-/// Hands the connection over to a task of its own, which is smaller than this one.
-fn begin(asking: &Asking<'_>, stream: Stream, connect: &Connect, accepted: Accepted<Answer>) {
-    let Asking { service, settings, client, ref identity, .. } = *asking;
-    let Accepted { broker, answer, mut place, why } = accepted;
-    let connack = match &answer.packet {
-        AnswerPacket::Connack(connack) => Some(connack),
-        AnswerPacket::Auth => None,
-    };
-    let properties = connack.map(|connack| &connack.properties);
-    let accepted = connack.filter(|connack| connack.accepted());
-    let assigned = properties.and_then(|properties| properties.assigned_client_id.as_deref());
-    let session_expiry_s = properties.and_then(|properties| properties.session_expiry_s);
-    let keep_alive = properties.and_then(|properties| properties.server_keep_alive_s);
-    let Ok(source) = broker.tcp().local_addr() else {
-        return service.note_refusal(Refused::NoAnswer.name());
-    };
-    let entry = enter(
-        service,
-        Beginning {
-            client,
-            backend: Arc::clone(place.backend()),
-            source,
-            client_id: assigned.unwrap_or(connect.client_id()).into(),
-            username: connect.username().map(Into::into),
-            server_name: identity.server_name.map(Into::into),
-            version: Some(connect.version()),
-            accepted: accepted.is_some(),
-            why,
-            idle_timeout: idle_timeout(
-                keep_alive.unwrap_or(connect.keep_alive_s()),
-                settings.spec.idle_timeout,
-            ),
-            session: session_expiry_s.unwrap_or(connect.session_expiry_s()) > 0,
-        },
-    );
-    if accepted.is_some() || connack.is_none() {
-        // Also where its broker asks first who it is: what comes of that is not seen.
-        place.open();
-    }
-    if let Some(connack) = accepted {
-        service.opened(settings, &entry.connection);
-        if let Some(sessions) = &settings.sessions {
-            let (one, exists) = (&entry.connection, |name: &str| service.has_named(name));
-            let backend = one.backend.name.as_str();
-            sessions.opened(connect, connack, &one.client_id, backend, exists);
+        Err(offer::Failed { refused, answer: None, error }) => {
+            Err(No { error, ..No::to(version, refused) })
         }
-    }
-    let behind = connect.behind().to_vec();
-    let connection = Arc::clone(&entry.connection);
-    let relay = Relay::new(stream, broker, behind, answer.bytes, connection);
-    copy(service, relay, entry, place);
-}
-
-/// Enters a connection that a broker has accepted.
-pub fn enter(service: &Service, beginning: Beginning) -> Entry {
-    let entry = service.registry.enter(beginning);
-    if !service.has(entry.connection.backend.id) {
-        // Removed between the choice and the entry: nobody else tells this connection.
-        entry.connection.end(Order::BackendRemoved);
-    }
-    entry
-}
-
-/// Copies in a task of its own, until the end.
-pub fn copy(service: &Arc<Service>, relay: Relay<Stream, Stream>, entry: Entry, place: Place) {
-    let service = Arc::clone(service);
-    tokio::spawn(async move {
-        let end = relay.run().await;
-        ended(&service, &entry, &end);
-        drop(place);
-    });
-}
-
-/// One and a half times the Keep Alive (section 3.1.2.10); without one, what the service says.
-fn idle_timeout(keep_alive_s: u16, without: Duration) -> Duration {
-    match keep_alive_s {
-        0 => without,
-        seconds => Duration::from_millis(u64::from(seconds) * 1500),
     }
 }

@@ -12,7 +12,7 @@ use std::{
 use super::{
     spec::ServiceSpec,
     sticky::{
-        Ends, Lifetime, Limits, Listed, Sticky, WhenAway,
+        Ends, Lifetime, Limits, Listed, Snapshot, Sticky, WhenAway,
         file::{self, StickyFileError},
     },
 };
@@ -26,6 +26,9 @@ const SAVE_EVERY: Duration = Duration::from_mins(1);
 
 /// A Client Identifier may be long, but most are not: so many bytes of them for each entry.
 const ID_BYTES: usize = 64;
+
+/// Entries that are copied while nobody else has the table: well below a millisecond.
+const AT_ONCE: u32 = 1024;
 
 /// The table, shared by all connections of a service.
 #[derive(Debug)]
@@ -167,12 +170,12 @@ impl Sessions {
         if !self.changed.swap(false, Relaxed) {
             return;
         }
-        let bytes = {
-            let mut table = self.lock();
-            table.expire(now());
-            table.to_bytes()
-        };
-        if let Err(error) = file::save(&self.file, &bytes) {
+        let mut snapshot = Snapshot::default();
+        while snapshot.take(&mut self.lock(), AT_ONCE, now()) {
+            // Whoever waits for the table has it before the next ones are taken.
+            std::thread::yield_now();
+        }
+        if let Err(error) = file::save(&self.file, &snapshot.into_bytes()) {
             tracing::error!(%error, hint = error.hint(), "sessions would not survive a restart");
             self.changed.store(true, Relaxed);
         }

@@ -3,8 +3,9 @@
 use std::{io, net::SocketAddr, os::fd::AsFd, time::Duration};
 
 use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 
+use super::source;
 use crate::config::model::MqttSettings;
 
 /// Connections that may wait to be accepted; the kernel takes `net.core.somaxconn` if that is less.
@@ -49,8 +50,7 @@ pub fn set_up(socket: &impl AsFd, settings: &MqttSettings) -> io::Result<()> {
 
 /// Connects to a broker.
 pub async fn connect(broker: SocketAddr, settings: &MqttSettings) -> io::Result<TcpStream> {
-    let socket = if broker.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    let connecting = socket.connect(broker);
+    let connecting = source::connect(broker, &settings.addresses);
     let stream = tokio::time::timeout(settings.broker_connect_within, connecting)
         .await
         .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
@@ -61,13 +61,24 @@ pub async fn connect(broker: SocketAddr, settings: &MqttSettings) -> io::Result<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::defaults;
+    use crate::config::{defaults, rules::LONGEST_TCP_TIME};
 
     #[test]
     fn an_address_that_this_host_has_not_yet_can_be_listened_at() {
         for address in ["192.0.2.77:0", "[2001:db8::77]:0"] {
             listen(address.parse().unwrap(), &defaults::MQTT).unwrap();
         }
+    }
+
+    #[tokio::test]
+    async fn the_kernel_takes_the_longest_times_that_can_be_configured() {
+        let times = MqttSettings {
+            tcp_keepalive: LONGEST_TCP_TIME,
+            tcp_user_timeout: LONGEST_TCP_TIME,
+            ..defaults::MQTT
+        };
+        let listener = listen("127.0.0.1:0".parse().unwrap(), &times).unwrap();
+        connect(listener.local_addr().unwrap(), &times).await.unwrap();
     }
 
     #[tokio::test]

@@ -22,7 +22,7 @@ use hashbrown::HashTable;
 
 use brokers::Brokers;
 use recency::Recency;
-pub use snapshot::SnapshotError;
+pub use snapshot::{Snapshot, SnapshotError};
 
 /// What a table may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +99,8 @@ struct Entry {
     lifetime: Lifetime,
     until: Until,
     broker: u16,
+    /// When it was used last, as a number of uses of the table.
+    used: u32,
 }
 
 /// [`Ends`] in one word.
@@ -206,13 +208,8 @@ impl Sticky {
         slots.len()
     }
 
-    /// Forgets what has ended by `now`; how many.
-    pub fn expire(&mut self, now: u32) -> usize {
-        self.clear(|entry| matches!(entry.ends, Ends::At(time) if time <= now))
-    }
-
     /// All entries, the last used first; those that have ended are among them until they are asked
-    /// for, or [`Sticky::expire`] is called.
+    /// for, or a [`Snapshot`] is taken.
     pub fn entries(&self) -> impl Iterator<Item = Listed<'_>> {
         self.recency.newest_first().map(|entry| self.listed(entry))
     }
@@ -265,8 +262,13 @@ impl Sticky {
             self.evicted += 1;
         }
         let Some(broker) = self.brokers.enter(broker) else { return };
-        let slot =
-            self.recency.push(Entry { client_id: client_id.into(), lifetime, until, broker });
+        let slot = self.recency.push(Entry {
+            client_id: client_id.into(),
+            lifetime,
+            until,
+            broker,
+            used: 0,
+        });
         self.id_bytes += client_id.len();
         let (recency, hasher) = (&self.recency, &self.hasher);
         let hash =

@@ -21,8 +21,24 @@ const MOST_REMEMBERED: usize = 10_000;
 /// Who has which Client Identifier.
 #[derive(Debug, Default)]
 pub struct Owners {
-    owners: HashMap<Box<str>, u64>,
+    owners: HashMap<Box<str>, Owner>,
     fights: HashMap<Box<str>, Fight>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Owner {
+    /// The number of its connection.
+    number: u64,
+    arrived: Instant,
+}
+
+/// What becomes of a connection that claims a Client Identifier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// It has the identifier now, and the connection with this number, if there was one, no more.
+    Won(Option<u64>),
+    /// Another connection has it, whose CONNECT came later.
+    Lost,
 }
 
 #[derive(Debug, Default)]
@@ -32,14 +48,23 @@ struct Fight {
 }
 
 impl Owners {
-    /// Connection `number` has `client_id` from now on; returns the one that had it before.
-    pub fn claim(&mut self, client_id: &str, number: u64) -> Option<u64> {
-        self.owners.insert(client_id.into(), number)
+    /// Connection `number`, whose CONNECT came at `arrived`, has `client_id` from now on, unless one
+    /// has it whose CONNECT came later: brokers do not answer in the order in which clients came.
+    pub fn claim(&mut self, client_id: &str, number: u64, arrived: Instant) -> Claim {
+        let new = Owner { number, arrived };
+        match self.owners.get_mut(client_id) {
+            Some(owner) if owner.arrived > arrived => Claim::Lost,
+            Some(owner) => Claim::Won(Some(std::mem::replace(owner, new).number)),
+            None => {
+                self.owners.insert(client_id.into(), new);
+                Claim::Won(None)
+            }
+        }
     }
 
     /// Connection `number` has ended; whether it had `client_id`.
     pub fn release(&mut self, client_id: &str, number: u64) -> bool {
-        let had = self.owners.get(client_id) == Some(&number);
+        let had = self.owners.get(client_id).is_some_and(|owner| owner.number == number);
         if had {
             self.owners.remove(client_id);
         }
@@ -92,14 +117,17 @@ mod tests {
 
     #[test]
     fn the_newer_connection_wins_and_the_end_of_the_older_one_changes_nothing() {
-        let mut owners = Owners::default();
-        assert_eq!(owners.claim("a", 1), None);
-        assert_eq!(owners.claim("a", 2), Some(1));
+        let (mut owners, start) = (Owners::default(), Instant::now());
+        let mut claim = |id, number, s| owners.claim(id, number, start + Duration::from_secs(s));
+        assert_eq!(claim("a", 1, 1), Claim::Won(None));
+        assert_eq!(claim("a", 2, 2), Claim::Won(Some(1)));
+        assert_eq!(claim("b", 5, 0), Claim::Won(None));
         assert!(!owners.release("a", 1));
-        assert_eq!(owners.claim("a", 3), Some(2));
+        assert_eq!(owners.claim("a", 3, start + WINDOW), Claim::Won(Some(2)));
+        assert_eq!(owners.claim("a", 4, start), Claim::Lost, "it came before the one that has it");
+        assert!(!owners.release("a", 4));
         assert!(owners.release("a", 3));
-        assert_eq!(owners.claim("a", 4), None);
-        assert_eq!(owners.claim("b", 5), None);
+        assert_eq!(owners.claim("a", 4, start), Claim::Won(None));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use sources::{Crate, Names, is_below};
 const STANDARD: [&str; 3] = ["core", "alloc", "std"];
 
 /// The parts of the controller that decide, and do nothing else.
-const PURE: [&str; 25] = [
+const PURE: [&str; 29] = [
     "config",
     "control::datapath",
     "control::desired",
@@ -27,6 +27,10 @@ const PURE: [&str; 25] = [
     "control::tables",
     "health::ejection",
     "health::state",
+    "load::gauge",
+    "load::json",
+    "load::number",
+    "load::prometheus",
     "mqtt",
     "pcapng",
     "proxy::boundary",
@@ -101,7 +105,15 @@ fn is_impure(path: &Names) -> bool {
     let clock = path
         .windows(2)
         .any(|pair| ["Instant", "SystemTime"].contains(&pair[0].as_str()) && pair[1] == "now");
-    let effects = ["api", "cli", "datapath", "health::probe", "health::checker"];
+    let effects = [
+        "api",
+        "cli",
+        "datapath",
+        "health::probe",
+        "health::checker",
+        "load::readers",
+        "load::source",
+    ];
     let own = path[0] == "crate" && effects.iter().any(|one| is_below(&path[1..].join("::"), one));
     path[0] == "tokio" || path[0].starts_with("tokio_") || names_aya(path) || clock || own
 }

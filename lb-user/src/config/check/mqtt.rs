@@ -12,7 +12,7 @@ use crate::config::{
 };
 
 /// Strings and binary data carry their length in two bytes.
-const MAX_FIELD: usize = 65_535;
+pub(super) const MAX_FIELD: usize = 65_535;
 
 /// The placeholders of a Client Identifier, and the longest texts that may take their places: a
 /// backend alone stands for the names of its service and its own.
@@ -74,7 +74,7 @@ fn client_id(text: &str, version: Checked<MqttVersion>) -> Result<String, Fault>
 
 /// The rules for UTF-8 encoded strings: no U+0000, and no control characters, because a broker may
 /// close the connection over them.
-fn utf8_string(text: &str, longest: usize) -> Result<(), Fault> {
+pub(super) fn utf8_string(text: &str, longest: usize) -> Result<(), Fault> {
     if text.len() > longest {
         let problem = format!("the text has {} bytes, more than {longest}", text.len());
         return Err(Fault::new(problem, "MQTT carries no longer one; shorten it"));
@@ -88,7 +88,7 @@ fn utf8_string(text: &str, longest: usize) -> Result<(), Fault> {
     }
 }
 
-fn password(
+pub(super) fn password(
     at: &At,
     raw: &raw::Health,
     version: Checked<MqttVersion>,

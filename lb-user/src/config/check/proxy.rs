@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    passthrough, proxy_tls,
+    load, passthrough, proxy_sources, proxy_tls,
     report::{At, Checked},
 };
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
             HashKey, Mode, MqttSettings, Pacing, Policy, Prefix, SendProxyProtocol, StickySettings,
             WhenAway,
         },
-        raw, value,
+        raw, rules, value,
     },
     proxy::choose::{
         LoadBound,
@@ -35,7 +35,9 @@ pub fn proxy(
     mode: Checked<Mode>,
 ) -> Checked<Option<MqttSettings>> {
     if mode?.is_proxied() {
-        return settings(at, &raw.unwrap_or_default()).map(Some);
+        let mut raw = raw.unwrap_or_default();
+        let load = raw.load.take();
+        return settings(at, &raw, load).map(Some);
     }
     match raw {
         None => Ok(None),
@@ -67,9 +69,9 @@ pub fn without_meaning(at: &At, raw: &raw::Service) {
     }
 }
 
-fn settings(at: &At, raw: &raw::Mqtt) -> Checked<MqttSettings> {
+fn settings(at: &At, raw: &raw::Mqtt, load: Option<raw::Load>) -> Checked<MqttSettings> {
     let default = defaults::MQTT;
-    let choosing = choosing(at, raw);
+    let choosing = choosing(at, raw, load);
     let sizes = sizes(at, raw);
     let count = |key, text: Option<&raw::Text>, default, most| {
         let hint = format!("choose 1 to {most}");
@@ -87,10 +89,10 @@ fn settings(at: &At, raw: &raw::Mqtt) -> Checked<MqttSettings> {
     let broker = time("broker_connect_within", broker, default.broker_connect_within, SHORTEST);
     let connack =
         time("connack_within", raw.connack_within.as_ref(), default.connack_within, SHORTEST);
-    let keepalive =
-        time("tcp_keepalive", raw.tcp_keepalive.as_ref(), default.tcp_keepalive, SECOND);
-    let user_timeout =
-        time("tcp_user_timeout", raw.tcp_user_timeout.as_ref(), default.tcp_user_timeout, SECOND);
+    let tcp = |key, text: Option<&raw::Text>, default| at.defaulted(key, text, default, tcp_time);
+    let keepalive = tcp("tcp_keepalive", raw.tcp_keepalive.as_ref(), default.tcp_keepalive);
+    let user_timeout = raw.tcp_user_timeout.as_ref();
+    let user_timeout = tcp("tcp_user_timeout", user_timeout, default.tcp_user_timeout);
     let takeover =
         at.defaulted("takeover", raw.takeover.as_ref(), default.takeover, value::boolean);
     let log = at.optional("connection_log", raw.connection_log.as_ref(), value::absolute_path);
@@ -98,6 +100,7 @@ fn settings(at: &At, raw: &raw::Mqtt) -> Checked<MqttSettings> {
     let broker_tls = proxy_tls::broker(&at.key("broker_tls"), raw.broker_tls.as_ref());
     passthrough::without_connect(at, raw);
     let routes = passthrough::routes(&at.key("tls_passthrough"), raw.tls_passthrough.as_deref());
+    let addresses = proxy_sources::addresses(&at.key("addresses"), raw.addresses.as_deref());
     let from = prefixes(&at.key("proxy_protocol_from"), raw.proxy_protocol_from.as_deref());
     let known = [
         ("off", SendProxyProtocol::Off),
@@ -123,6 +126,7 @@ fn settings(at: &At, raw: &raw::Mqtt) -> Checked<MqttSettings> {
         tcp_keepalive: keepalive?,
         tcp_user_timeout: user_timeout?,
         takeover: takeover?,
+        addresses: addresses?,
         proxy_protocol_from: from?,
         send_proxy_protocol: send?,
         pacing: pacing?,
@@ -133,6 +137,17 @@ fn settings(at: &At, raw: &raw::Mqtt) -> Checked<MqttSettings> {
         tls_passthrough: routes?,
         ..choosing?
     })
+}
+
+fn tcp_time(text: &str) -> Result<Duration, Fault> {
+    let time = value::duration(text, SECOND)?;
+    if time > rules::LONGEST_TCP_TIME {
+        return Err(Fault::new(
+            format!("{text:?} is longer than TCP can wait"),
+            format!("choose at most {}", humantime::format_duration(rules::LONGEST_TCP_TIME)),
+        ));
+    }
+    Ok(time)
 }
 
 fn prefixes(at: &At, raw: Option<&[raw::Text]>) -> Checked<Vec<Prefix>> {
@@ -179,12 +194,13 @@ fn sticky(at: &At, raw: &raw::Sticky) -> Checked<StickySettings> {
 }
 
 /// The settings of the choice; the others are defaults.
-fn choosing(at: &At, raw: &raw::Mqtt) -> Checked<MqttSettings> {
+fn choosing(at: &At, raw: &raw::Mqtt, load: Option<raw::Load>) -> Checked<MqttSettings> {
     let default = defaults::MQTT;
     let policies = [
         ("round_robin", Policy::RoundRobin),
         ("random_of_two", Policy::RandomOfTwo),
         ("least_connections", Policy::LeastConnections),
+        ("least_load", Policy::LeastLoad),
         ("source", Policy::Source),
         ("hash", Policy::Hash),
         ("fill_first", Policy::FillFirst),
@@ -209,7 +225,8 @@ fn choosing(at: &At, raw: &raw::Mqtt) -> Checked<MqttSettings> {
     let hash_key = at.defaulted("hash_key", raw.hash_key.as_ref(), default.hash_key, |text| {
         only(&[Policy::Hash], "hash")?;
         let key = value::choice(text, &keys)?;
-        let shown = raw.tls.as_ref().is_some_and(|tls| tls.client_certificates.is_some());
+        let asked = raw.tls.as_ref().and_then(|tls| tls.client_certificates.as_ref());
+        let shown = asked.is_some_and(|asked| asked.0 != "none");
         if matches!(key, HashKey::CertificateCn | HashKey::CertificateSan) && !shown {
             return Err(Fault::new(
                 "clients are not asked for certificates",
@@ -237,12 +254,14 @@ fn choosing(at: &At, raw: &raw::Mqtt) -> Checked<MqttSettings> {
     if policy == Ok(Policy::FillFirst) && fill == Ok(None) {
         at.key("fill_connections").reject(Fault::new("missing", hint));
     }
+    let load = load::load(&at.key("load"), load, policy);
     Ok(MqttSettings {
         policy: policy?,
         hash_key: hash_key?,
         hash_capture: capture?,
         bounded_load: bounded?,
         fill_connections: fill?,
+        load: load?,
         ..default
     })
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    admission, backend, ejection, health, passthrough, proxy,
+    admission, backend, ejection, health, passthrough, proxy, proxy_sources,
     report::{At, Checked},
     settings::TICK,
 };
@@ -101,6 +101,7 @@ pub fn service(
         if backends.len() == listed.len() {
             passthrough::lead_to(&at.key("mqtt").key("tls_passthrough"), routes, &backends);
         }
+        proxy_sources::reach(&at.key("mqtt").key("addresses"), &mqtt.addresses, &backends);
         passthrough::without_ejection(&at.key("ejection"), routes, raw.ejection.as_ref());
     }
     if let (Ok(Some(_)), Ok(limits), Ok(health)) = (slow_start, limits, &health) {

@@ -5,6 +5,7 @@
 mod admission;
 mod duration;
 mod health;
+mod load;
 mod mqtt;
 mod name;
 mod ports;
@@ -27,6 +28,7 @@ pub use health::{
     Ejection, HealthCheck, HttpCheck, MqttCheck, MqttVersion, Password, Probe, StatusRange, Timing,
     Tls,
 };
+pub use load::{BasicAuth, LoadSettings, LoadSource, LoadValue};
 pub use mqtt::{
     HashKey, MqttSettings, Pacing, Policy, SendProxyProtocol, StickySettings, WhenAway,
 };

@@ -1,10 +1,10 @@
 //! How a service in the mode `mqtt` accepts connections and leads them on.
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{BrokerTls, Prefix, ServerTls, TlsRoute, duration};
+use super::{BrokerTls, LoadSettings, Prefix, ServerTls, TlsRoute, duration};
 
 /// The settings of a service in the mode `mqtt`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -21,6 +21,8 @@ pub struct MqttSettings {
     pub bounded_load: Option<f64>,
     /// Connections with which a backend is full; the policy `fill_first` always has it.
     pub fill_connections: Option<u32>,
+    /// Where brokers tell their own load; the policy `least_load` always has it, no other one does.
+    pub load: Option<LoadSettings>,
     /// The longest CONNECT that is taken, in bytes, its fixed header included.
     pub max_connect_bytes: u32,
     /// The most bytes that all CONNECTs hold that have arrived in part, beyond a few each.
@@ -46,6 +48,9 @@ pub struct MqttSettings {
     pub tcp_user_timeout: Duration,
     /// Whether a Client Identifier has one connection only, the newest.
     pub takeover: bool,
+    /// The balancer's own addresses towards the brokers, each once, one of each family that backends
+    /// have; none leaves the choice to the kernel.
+    pub addresses: Vec<IpAddr>,
     /// Proxies in front, which say by the PROXY protocol who their clients are.
     pub proxy_protocol_from: Vec<Prefix>,
     /// How brokers are told who the client is.
@@ -120,6 +125,8 @@ pub enum Policy {
     RandomOfTwo,
     /// The one with the fewest connections for its weight.
     LeastConnections,
+    /// The one with the fewest connections for its weight and for the load that it tells of itself.
+    LeastLoad,
     /// Always the same for one address of a client, as long as the backends stay the same.
     Source,
     /// Always the same for one key, as long as the backends stay the same.

@@ -15,7 +15,7 @@ fn rows() -> BTreeMap<String, String> {
 }
 
 /// Minimal configurations, one for each type of health check that has keys of its own, one for
-/// ejection, and some in the mode `mqtt`.
+/// ejection, and some in the mode `mqtt`, the last with a load.
 fn bases() -> Vec<Value> {
     let checks = ["{}", "{ type: mqtt }", "{ type: http, port: 18083 }", "{ type: mqtt, tls: {} }"];
     let with_check = |check: &str| {
@@ -36,6 +36,12 @@ fn bases() -> Vec<Value> {
         set(&mut proxied, "services[].mqtt.tls", serde_yaml::from_str(tls).unwrap());
         bases.push(proxied);
     }
+    let mut with_load = with_check("{}");
+    set(&mut with_load, "services[].mode", "mqtt".into());
+    set(&mut with_load, "services[].mqtt.policy", "least_load".into());
+    let load = serde_yaml::from_str("{ type: sys, topic: $SYS/load, tls: {} }").unwrap();
+    set(&mut with_load, "services[].mqtt.load", load);
+    bases.push(with_load);
     bases
 }
 

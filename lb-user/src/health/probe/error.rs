@@ -7,7 +7,7 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio_rustls::rustls;
 
-use crate::mqtt::{Connack, ConnackError, Disconnect, HeaderError, Version};
+use crate::mqtt::{Connack, ConnackError, Disconnect, HeaderError, SubackError, Version};
 
 /// A step of a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub enum Phase {
     Tls,
     Connack,
     Pingresp,
+    Suback,
+    Publish,
     HttpResponse,
 }
 
@@ -26,6 +28,8 @@ impl fmt::Display for Phase {
             Self::Tls => "in the TLS handshake",
             Self::Connack => "waiting for CONNACK",
             Self::Pingresp => "waiting for PINGRESP",
+            Self::Suback => "waiting for SUBACK",
+            Self::Publish => "waiting for a message of the topic",
             Self::HttpResponse => "waiting for the HTTP response",
         })
     }
@@ -57,10 +61,16 @@ pub enum ProbeError {
     Header { version: Version, phase: Phase, error: HeaderError },
     #[error("malformed CONNACK of {version}: {error}")]
     MalformedConnack { version: Version, error: ConnackError },
+    #[error("{0}")]
+    Suback(SubackError),
+    #[error("malformed PUBLISH of {0}")]
+    MalformedPublish(Version),
     #[error("an unexpected packet of type {packet_type} {phase}")]
     Unexpected { packet_type: u8, phase: Phase },
     #[error("a packet of {bytes} bytes {phase}")]
     TooLong { bytes: u32, phase: Phase },
+    #[error("the answer by HTTP is longer than {limit} bytes")]
+    BodyTooLong { limit: usize },
     #[error("HTTP status {0}")]
     HttpStatus(u16),
     #[error("no HTTP: {0}")]

@@ -1,4 +1,4 @@
-//! Whether a broker accepts an MQTT client.
+//! Whether a broker accepts an MQTT client, and what it tells one.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -6,21 +6,27 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{Deadline, Phase, ProbeError, Stream, open, part};
+use crate::config::model::SendProxyProtocol;
 use crate::health::target::MqttCheck;
-use crate::mqtt::{Connack, DISCONNECT, Disconnect, FixedHeader, PINGREQ, PacketType};
+use crate::mqtt::{
+    Connack, DISCONNECT, Disconnect, FixedHeader, PINGREQ, PacketType, Publish, suback,
+};
 
 /// The longest packet that is read. A CONNACK has a few dozen bytes; what a broker pushes to a
 /// client without subscriptions is not for a probe to carry.
 const MAX_PACKET_BYTES: u32 = 64 * 1024;
 
+/// The identifier of the only packet that has one.
+pub const SUBSCRIPTION: u16 = 1;
+
 /// Connects as a client, asks for a PINGRESP if the check says so, and takes leave.
 pub(super) async fn probe(
     address: SocketAddr,
-    preamble: &[u8],
+    proxy_header: SendProxyProtocol,
     check: &MqttCheck,
     deadline: Deadline,
 ) -> Result<Duration, ProbeError> {
-    let mut stream = open(address, preamble, check.tls.as_ref(), deadline).await?;
+    let mut stream = open(address, proxy_header, check.tls.as_ref(), deadline).await?;
     let answer = converse(&mut stream, check, deadline).await;
     let latency = deadline.elapsed();
     match answer {
@@ -36,6 +42,60 @@ pub(super) async fn probe(
             Err(error)
         }
         Err(error) => Err(error),
+    }
+}
+
+/// Connects as a client, sends `subscribe` with the identifier [`SUBSCRIPTION`], takes leave with the first
+/// message of `topic`, and returns its payload: the retained one, or the next to be published.
+pub(super) async fn fetch(
+    address: SocketAddr,
+    proxy_header: SendProxyProtocol,
+    client: &MqttCheck,
+    (subscribe, topic): (&[u8], &str),
+    deadline: Deadline,
+) -> Result<Vec<u8>, ProbeError> {
+    let mut stream = open(address, proxy_header, client.tls.as_ref(), deadline).await?;
+    converse(&mut stream, client, deadline).await?;
+    deadline.during(Phase::Suback, send(&mut stream, subscribe)).await?;
+    let message = read_message(&mut stream, client, topic, deadline).await?;
+    let _ = deadline.during(Phase::Publish, stream.write_all(&DISCONNECT)).await;
+    part(stream).await;
+    Ok(message)
+}
+
+/// A broker may send the message before the SUBACK (section 3.8.4 of MQTT 3.1.1), and what clients get
+/// unasked at any time.
+async fn read_message(
+    stream: &mut impl Stream,
+    client: &MqttCheck,
+    topic: &str,
+    deadline: Deadline,
+) -> Result<Vec<u8>, ProbeError> {
+    let mut phase = Phase::Suback;
+    loop {
+        let header = deadline.limit(phase, read_header(stream, client, phase)).await?;
+        let body = deadline.limit(phase, read_body(stream, header, phase)).await?;
+        match header.packet_type {
+            PacketType::Suback => {
+                suback(client.version, &body, SUBSCRIPTION).map_err(ProbeError::Suback)?;
+                phase = Phase::Publish;
+            }
+            PacketType::Publish => {
+                let message = Publish::decode(client.version, header.flags, &body)
+                    .ok_or(ProbeError::MalformedPublish(client.version))?;
+                if message.topic == topic {
+                    return Ok(message.payload.to_vec());
+                }
+            }
+            PacketType::Disconnect => {
+                return Err(ProbeError::Disconnect(Disconnect::decode(&body)));
+            }
+            PacketType::Connack => {
+                let packet_type = header.packet_type.number();
+                return Err(ProbeError::Unexpected { packet_type, phase });
+            }
+            PacketType::Pingresp | PacketType::Other(_) => {}
+        }
     }
 }
 
@@ -88,7 +148,7 @@ async fn read_pingresp(stream: &mut impl Stream, check: &MqttCheck) -> Result<()
                 let packet_type = header.packet_type.number();
                 return Err(ProbeError::Unexpected { packet_type, phase });
             }
-            PacketType::Other(_) => {}
+            PacketType::Publish | PacketType::Suback | PacketType::Other(_) => {}
         }
     }
 }

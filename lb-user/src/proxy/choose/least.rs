@@ -1,10 +1,10 @@
-//! Least connections for the weight, and for what the broker's own load leaves of it.
+//! Least connections for the weight, and for the broker's own load.
 
-use super::{Candidate, Choice, Why};
+use super::{Candidate, Choice, Told, Why};
 
-/// What is left of the weight of a broker that calls itself fully loaded: it is taken when all
-/// others are far fuller, never excluded by a gauge alone.
-const LEAST_HEADROOM: f64 = 1.0 / 64.0;
+/// How far a load moves the share of a broker: to a quarter at least, and to four times at most. A gauge
+/// that is near zero, or far off, shall neither draw all clients nor keep them all away.
+const MOST: f64 = 4.0;
 
 /// Connections for a unit of weight, with the one to come counted: so the heaviest of several empty
 /// backends comes first.
@@ -19,29 +19,28 @@ pub(super) fn connections(open: &[Candidate], random: u64) -> Option<Choice> {
     Some(Choice { id: one.id, why })
 }
 
-/// The same with weights reduced by load. Who does not tell counts as loaded as the others are on
-/// average: a broken gauge shall neither draw clients nor drive them away.
+/// The same, times the load relative to the mean of those that are known: who has twice the mean load gets
+/// half the connections.
+///
+/// Units cancel out. Connections are in the product because they count at once, and a load only at its next
+/// reading: on loads alone, all clients would go to one broker until then. Who does not tell counts as
+/// loaded as the others are on average.
 pub(super) fn load(open: &[Candidate], random: u64) -> Option<Choice> {
-    let known = open.iter().filter_map(told);
+    let known = open.iter().filter_map(|one| one.load);
     let (sum, count) = known.fold((0.0, 0.0), |(sum, count), load| (sum + load, count + 1.0));
-    let mean = if count > 0.0 { sum / count } else { 0.0 };
-    let score = |one: &Candidate| {
-        let headroom = (1.0 - told(one).unwrap_or(mean)).max(LEAST_HEADROOM);
-        per_weight(one) / headroom
+    let mean = (count > 0.0).then(|| sum / count);
+    let factor = |one: &Candidate| match (one.load, mean) {
+        (Some(load), Some(mean)) if mean > 0.0 => (load / mean).clamp(1.0 / MOST, MOST),
+        _ => 1.0,
     };
-    let one = lowest(open, random, score)?;
-    let why = Why::LeastLoad {
-        connections: one.connections,
-        weight: one.weight,
-        load: told(one).map(|load| load as f32),
+    let one = lowest(open, random, |one| per_weight(one) * factor(one))?;
+    let told = match (one.load, mean) {
+        (Some(load), Some(mean)) => Told::Load { load: load as f32, mean: mean as f32 },
+        (None, Some(_)) => Told::Nothing,
+        (_, None) => Told::NothingByAny,
     };
-    Some(Choice { id: one.id, why })
-}
-
-/// The load that a broker tells, if it is a number.
-fn told(one: &Candidate) -> Option<f64> {
-    let load = one.load.filter(|load| !load.is_nan())?;
-    Some(f64::from(load.clamp(0.0, 1.0)))
+    let Candidate { connections, weight, .. } = *one;
+    Some(Choice { id: one.id, why: Why::LeastLoad { connections, weight, told } })
 }
 
 fn lowest(

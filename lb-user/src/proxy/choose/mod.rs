@@ -24,7 +24,7 @@ use hash::HashRing;
 pub use hash::LoadBound;
 use key::{Identity, KeyRule};
 use rotation::Rotation;
-pub use why::{HashedOn, NoKey, Passed, Why};
+pub use why::{HashedOn, NoKey, Passed, Told, Why};
 
 /// A backend as it stands at the moment of the choice.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -35,8 +35,9 @@ pub struct Candidate {
     pub weight: u32,
     /// Connections that are open to it, those being set up among them.
     pub connections: u32,
-    /// What the broker says of its own load, 0 to 1; `None` if it is not known.
-    pub load: Option<f32>,
+    /// What the broker says of its own load, in a unit that all of the service's share: finite, not
+    /// negative; `None` if it is not known.
+    pub load: Option<f64>,
     /// Whether it takes new connections: healthy, not drained, below its limits.
     pub eligible: bool,
 }
@@ -60,7 +61,8 @@ pub enum Policy {
     RandomOfTwo,
     /// The one with the fewest connections for its weight.
     LeastConnections,
-    /// As [`Policy::LeastConnections`], with each weight reduced by the broker's own load.
+    /// The one with the fewest connections for its weight and for its own load, relative to that of the
+    /// others.
     LeastLoad,
     /// A hash of the client's address over the ring.
     SourceHash {

@@ -102,24 +102,67 @@ fn least_connections_follows_the_weights_and_spreads_equals_by_chance() {
 }
 
 #[test]
-fn a_loaded_broker_gets_less_and_an_unknown_load_counts_as_the_mean() {
-    let mut all = backends(3);
-    (all[0].load, all[1].load) = (Some(0.0), Some(0.8));
-    let mut least = chooser(Policy::LeastLoad, &all);
-    let have = fill(&mut least, &mut all, 1800);
-    assert_eq!(have, BTreeMap::from([(0, 1000), (1, 200), (2, 600)]));
-    let mut why = |load| {
-        all[0].load = Some(load);
-        least.choose(&all[..1], &client(""), NOBODY, [0; 2]).unwrap().why
-    };
-    assert!(matches!(why(f32::NAN), Why::LeastLoad { load: None, .. }));
-    assert!(matches!(why(7.0), Why::LeastLoad { load: Some(1.0), .. }));
+fn a_broker_with_twice_the_load_gets_half_the_connections_in_whatever_unit() {
+    for unit in [1e-9, 1.0, 1e12] {
+        let mut all = backends(3);
+        for (one, load) in all.iter_mut().zip([4.0, 2.0, 1.0]) {
+            one.load = Some(load * unit);
+        }
+        let mut least = chooser(Policy::LeastLoad, &all);
+        let have = fill(&mut least, &mut all, 700);
+        assert_eq!(have, BTreeMap::from([(0, 100), (1, 200), (2, 400)]), "{unit}");
+    }
 }
 
 #[test]
-fn the_fullest_loaded_broker_is_taken_when_it_is_the_only_one() {
-    let mut all = backends(1);
-    all[0].load = Some(1.0);
+fn weights_count_beside_loads() {
+    let mut all = [backend(0, 100), backend(1, 300)];
+    (all[0].load, all[1].load) = (Some(10.0), Some(30.0));
+    let mut least = chooser(Policy::LeastLoad, &all);
+    assert_eq!(fill(&mut least, &mut all, 200), BTreeMap::from([(0, 100), (1, 100)]));
+}
+
+#[test]
+fn an_unknown_load_counts_as_the_mean_and_without_any_connections_decide() {
+    let mut all = backends(3);
+    (all[0].load, all[1].load) = (Some(0.5), Some(1.5));
+    let mut least = chooser(Policy::LeastLoad, &all);
+    let have = fill(&mut least, &mut all, 1100);
+    assert_eq!(have, BTreeMap::from([(0, 600), (1, 200), (2, 300)]));
+    let mut why =
+        |all: &[Candidate]| least.choose(all, &client(""), NOBODY, [0; 2]).unwrap().why.to_string();
+    assert!(why(&all[..1]).ends_with("weight 100, load 0.50 where the mean is 0.50)"));
+    all[0].eligible = false;
+    all[1].connections = 5000;
+    assert!(why(&all).ends_with("load not known, counted as the mean)"));
+    let mut all = backends(2);
+    assert_eq!(
+        why(&all),
+        "fewest connections for its weight and load (0 connections, weight 100, \
+                           no load is known)"
+    );
+    assert_eq!(fill(&mut least, &mut all, 100), BTreeMap::from([(0, 50), (1, 50)]));
+}
+
+#[test]
+fn a_gauge_that_is_far_off_moves_a_share_to_a_quarter_or_to_four_times() {
+    let mut all = backends(2);
+    (all[0].load, all[1].load) = (Some(0.0), Some(1e9));
+    let mut least = chooser(Policy::LeastLoad, &all);
+    // The mean lies between them: twice the load of the mean, and nothing.
+    let have = fill(&mut least, &mut all, 900);
+    assert_eq!(have, BTreeMap::from([(0, 800), (1, 100)]));
+    for one in &mut all {
+        (one.load, one.connections) = (Some(0.0), 0);
+    }
+    assert_eq!(fill(&mut least, &mut all, 100), BTreeMap::from([(0, 50), (1, 50)]), "all idle");
+}
+
+#[test]
+fn the_most_loaded_broker_is_taken_when_it_is_the_only_one() {
+    let mut all = backends(2);
+    (all[0].load, all[1].load) = (Some(f64::MAX), Some(f64::MAX));
+    all[1].eligible = false;
     let mut least = chooser(Policy::LeastLoad, &all);
     assert_eq!(least.choose(&all, &client(""), NOBODY, [0; 2]).unwrap().id, 0);
 }
@@ -257,7 +300,7 @@ fn any_policy() -> impl Strategy<Value = Policy> {
 }
 
 fn any_backends() -> impl Strategy<Value = Vec<Candidate>> {
-    let one = (0u32..4, 0u32..50, proptest::option::of(-1.0f32..2.0), any::<bool>());
+    let one = (0u32..4, 0u32..50, proptest::option::of(0.0f64..1e6), any::<bool>());
     proptest::collection::vec(one, 0..8).prop_map(|all| {
         let numbered = all.into_iter().zip(0..);
         let backend = |((weight, connections, load, eligible), id)| Candidate {

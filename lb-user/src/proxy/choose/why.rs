@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::key::Field;
+use crate::load::number;
 
 /// Why a backend was chosen. Backends are named by number; whoever shows it puts the chosen one's name
 /// in front.
@@ -33,14 +34,14 @@ pub enum Why {
         /// Its weight.
         weight: u32,
     },
-    /// It had the fewest connections for what its load leaves of its weight.
+    /// It had the fewest connections for its weight and its load.
     LeastLoad {
         /// Its connections before this one.
         connections: u32,
         /// Its weight.
         weight: u32,
-        /// What it says of its load, 0 to 1.
-        load: Option<f32>,
+        /// What it says of its load.
+        told: Told,
     },
     /// It owns the slot of the hash, or the first one behind it whose owner may take the client.
     Hash {
@@ -66,6 +67,22 @@ pub enum Why {
         /// When a backend counts as full.
         limit: u32,
     },
+}
+
+/// What a broker says of its load.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Told {
+    /// It says it.
+    Load {
+        /// Its load, in the unit of its source.
+        load: f32,
+        /// The mean of all that were known.
+        mean: f32,
+    },
+    /// It is not known; it counts as the mean.
+    Nothing,
+    /// Nobody's is known: connections decided alone.
+    NothingByAny,
 }
 
 /// What was hashed.
@@ -129,17 +146,11 @@ impl fmt::Display for Why {
                 f,
                 "fewest connections for its weight ({connections} connections, weight {weight})"
             ),
-            Self::LeastLoad { connections, weight, load } => {
-                write!(
-                    f,
-                    "fewest connections for weight and load ({connections} connections, weight \
-                     {weight}, "
-                )?;
-                match load {
-                    Some(load) => write!(f, "load {:.0} %)", load * 100.0),
-                    None => f.write_str("load not known)"),
-                }
-            }
+            Self::LeastLoad { connections, weight, told } => write!(
+                f,
+                "fewest connections for its weight and load ({connections} connections, weight \
+                 {weight}, {told})"
+            ),
             Self::Hash { on, passed: None } => write!(f, "hash of the {on}"),
             Self::Hash { on, passed: Some(passed) } => {
                 write!(f, "next on the ring by the hash of the {on}: {passed}")
@@ -151,6 +162,19 @@ impl fmt::Display for Why {
             Self::AllFull { limit } => {
                 write!(f, "fewest connections for its weight: all have {limit} or more")
             }
+        }
+    }
+}
+
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Load { load, mean } => {
+                let [load, mean] = [load, mean].map(|load| number::short(load.into()));
+                write!(f, "load {load} where the mean is {mean}")
+            }
+            Self::Nothing => f.write_str("load not known, counted as the mean"),
+            Self::NothingByAny => f.write_str("no load is known"),
         }
     }
 }

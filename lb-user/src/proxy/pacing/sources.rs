@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::Next;
+use super::turns::Next;
 
 /// Two generations of gates. A gate that was not used for a whole generation is as good as new, so
 /// the old ones are dropped together, and no gate is ever searched for to be removed.

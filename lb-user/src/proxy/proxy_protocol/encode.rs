@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::{Addresses, Header, MAX_HEADER_BYTES, tlv, v1, v2};
+use super::{Addresses, Header, MAX_HEADER_BYTES, v1, v2};
 
 /// A header that would have more than [`MAX_HEADER_BYTES`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -37,27 +37,23 @@ fn hexadecimal(ip: IpAddr) -> String {
     }
 }
 
-/// A header of version 2 (section 2.2), with a CRC32C if `checksum` is set. Some brokers do not read
-/// headers with a checksum they cannot verify, so the caller decides.
+/// A header of version 2 (section 2.2), without a CRC32C: some brokers do not read headers with a checksum
+/// that they cannot verify.
 ///
 /// # Errors
 ///
 /// If a TLV is longer than any receiver would take.
-pub fn encode_v2(header: &Header, checksum: bool) -> Result<Vec<u8>, TooLong> {
+pub fn encode_v2(header: &Header) -> Result<Vec<u8>, TooLong> {
     let mut body = Vec::new();
     let family =
         header.addresses.map_or(v2::UNSPEC, |addresses| put_addresses(&mut body, &addresses));
     header.tlvs.encode(&mut body);
-    let checksum_bytes = if checksum { tlv::CHECKSUM_BYTES } else { 0 };
-    let length = body.len() + checksum_bytes;
+    let length = body.len();
     if v2::FIXED + length > MAX_HEADER_BYTES {
         return Err(TooLong(v2::FIXED + length));
     }
     let mut out = fixed(v2::PROXY, family, length as u16);
     out.extend(body);
-    if checksum {
-        tlv::put_checksum(&mut out);
-    }
     Ok(out)
 }
 

@@ -160,9 +160,8 @@ fn a_binary_header_that_is_malformed_is_refused() {
     assert_eq!(changed(noop, 0x20), ProxyError::Tlv(TlvError::Length(0x20)));
     let inner = BINARY.len() - 4;
     assert_eq!(changed(inner, 4), ProxyError::Tlv(TlvError::Truncated), "inside SSL");
-    let long_id = Tlvs { unique_id: Some(vec![0; 129]), ..Tlvs::default() };
-    let bytes = encode_v2(&Header { addresses: None, tlvs: long_id }, false).unwrap();
-    assert_eq!(refused(&bytes), ProxyError::Tlv(TlvError::Length(0x05)));
+    let long_id = [&v2::SIGNATURE[..], &[0x21, 0, 0, 132, 0x05, 0, 129], &[0; 129]].concat();
+    assert_eq!(refused(&long_id), ProxyError::Tlv(TlvError::Length(0x05)));
 }
 
 #[test]
@@ -176,10 +175,21 @@ fn wrong_bytes_are_refused_as_soon_as_they_are_there() {
     );
 }
 
+/// The header with a checksum, as some proxies in front send it (section 2.2.3).
+fn with_checksum(mut header: Vec<u8>) -> Vec<u8> {
+    let length = (header.len() - 16 + 7) as u16;
+    header[14..16].copy_from_slice(&length.to_be_bytes());
+    header.extend([0x03, 0, 4, 0, 0, 0, 0]);
+    let checksum = crc32c::crc32c(&header).to_be_bytes();
+    let at = header.len() - 4;
+    header[at..].copy_from_slice(&checksum);
+    header
+}
+
 #[test]
 fn any_changed_byte_breaks_the_checksum_or_the_header() {
     let header = complete(BINARY).0;
-    let good = encode_v2(&header, true).unwrap();
+    let good = with_checksum(encode_v2(&header).unwrap());
     assert_eq!(complete(&good).0, header);
     for at in 16..good.len() {
         let mut bytes = good.clone();
@@ -212,7 +222,7 @@ fn both_families_are_told_as_ipv6_without_dots() {
 #[test]
 fn a_header_longer_than_any_receiver_takes_is_not_written() {
     let tlvs = Tlvs { authority: Some("a".repeat(70_000)), ..Tlvs::default() };
-    let error = encode_v2(&Header { addresses: None, tlvs }, false).unwrap_err();
+    let error = encode_v2(&Header { addresses: None, tlvs }).unwrap_err();
     assert_eq!(error, TooLong(16 + 3 + 70_000));
 }
 
@@ -241,8 +251,11 @@ fn any_tlvs() -> impl Strategy<Value = Tlvs> {
         });
     let bytes = || proptest::option::of(proptest::collection::vec(any::<u8>(), 0..=128));
     let text = proptest::option::of(".{0,64}");
-    (bytes(), text, bytes(), proptest::option::of(ssl))
-        .prop_map(|(alpn, authority, unique_id, ssl)| Tlvs { alpn, authority, unique_id, ssl })
+    (bytes(), text, proptest::option::of(ssl)).prop_map(|(alpn, authority, ssl)| Tlvs {
+        alpn,
+        authority,
+        ssl,
+    })
 }
 
 proptest! {
@@ -254,7 +267,8 @@ proptest! {
         behind: [u8; 4],
     ) {
         let header = Header { addresses, tlvs };
-        let bytes = encode_v2(&header, checksum).unwrap();
+        let bytes = encode_v2(&header).unwrap();
+        let bytes = if checksum { with_checksum(bytes) } else { bytes };
         prop_assert_eq!(complete(&[&bytes[..], &behind].concat()), (header, bytes.len()));
         if let Some(addresses) = addresses {
             let line = encode_v1(&addresses);
@@ -265,7 +279,7 @@ proptest! {
 
     #[test]
     fn another_implementation_reads_the_same(addresses in any_addresses(), tlvs in any_tlvs()) {
-        let bytes = encode_v2(&Header { addresses: Some(addresses), tlvs: tlvs.clone() }, true).unwrap();
+        let bytes = encode_v2(&Header { addresses: Some(addresses), tlvs: tlvs.clone() }).unwrap();
         let judge = ppp::v2::Header::try_from(&bytes[..]).unwrap();
         let (source, destination) = match judge.addresses {
             ppp::v2::Addresses::IPv4(v4) => (
@@ -286,7 +300,6 @@ proptest! {
         let value = |kind| values.iter().find(|one| one.0 == kind).map(|one| one.1.clone());
         prop_assert_eq!(value(0x01), tlvs.alpn);
         prop_assert_eq!(value(0x02), tlvs.authority.map(String::into_bytes));
-        prop_assert_eq!(value(0x05), tlvs.unique_id);
         prop_assert_eq!(value(0x20).is_some(), tlvs.ssl.is_some());
         let line = encode_v1(&addresses);
         let text = std::str::from_utf8(&line).unwrap();
@@ -309,7 +322,7 @@ fn what_the_judge_gets_wrong_is_the_reason_for_own_code() {
     assert!(decode(&local).is_ok() && ppp::v2::Header::try_from(&local[..]).is_err());
     let plus = "PROXY TCP4 192.0.2.1 192.0.2.2 +1 2\r\n";
     assert!(decode(plus.as_bytes()).is_err() && ppp::v1::Header::try_from(plus).is_ok());
-    let mut wrong = encode_v2(&complete(BINARY).0, true).unwrap();
+    let mut wrong = with_checksum(encode_v2(&complete(BINARY).0).unwrap());
     *wrong.last_mut().unwrap() ^= 1;
     assert!(decode(&wrong).is_err() && ppp::v2::Header::try_from(&wrong[..]).is_ok());
 }

@@ -27,8 +27,6 @@ pub struct Tlvs {
     pub alpn: Option<Vec<u8>>,
     /// The name of the host that the client asked for, the SNI (section 2.2.2).
     pub authority: Option<String>,
-    /// What identifies the connection across proxies, up to 128 bytes (section 2.2.5).
-    pub unique_id: Option<Vec<u8>>,
     /// The client's TLS (section 2.2.6); `None` if it came without.
     pub ssl: Option<Ssl>,
 }
@@ -70,7 +68,7 @@ impl Tlvs {
     /// The TLVs of `header` from `start` on, its checksum verified if it has one.
     pub(super) fn decode(header: &[u8], start: usize) -> Result<Self, TlvError> {
         let mut tlvs = Self::default();
-        let (mut ssl, mut checksum) = (None, None);
+        let (mut ssl, mut checksum, mut unique_id) = (None, None, None);
         let mut at = start;
         for one in Values(&header[start..]) {
             let (kind, value) = one?;
@@ -80,9 +78,8 @@ impl Tlvs {
                 ALPN => once(&mut tlvs.alpn, kind, value.to_vec())?,
                 AUTHORITY => once(&mut tlvs.authority, kind, text(kind, value)?)?,
                 CRC32C if value.len() == 4 => once(&mut checksum, kind, value_at)?,
-                UNIQUE_ID if value.len() <= MAX_UNIQUE_ID => {
-                    once(&mut tlvs.unique_id, kind, value.to_vec())?;
-                }
+                // Nobody asks for it.
+                UNIQUE_ID if value.len() <= MAX_UNIQUE_ID => once(&mut unique_id, kind, ())?,
                 CRC32C | UNIQUE_ID => return Err(TlvError::Length(kind)),
                 SSL => once(&mut ssl, kind, Ssl::decode(value)?)?,
                 _ => {}
@@ -106,7 +103,6 @@ impl Tlvs {
         };
         put(ALPN, self.alpn.as_deref());
         put(AUTHORITY, self.authority.as_ref().map(String::as_bytes));
-        put(UNIQUE_ID, self.unique_id.as_deref());
         let ssl = self.ssl.as_ref().map(Ssl::encode);
         put(SSL, ssl.as_deref());
     }
@@ -185,17 +181,6 @@ fn put(out: &mut Vec<u8>, kind: u8, value: &[u8]) {
     out.extend((value.len() as u16).to_be_bytes());
     out.extend(value);
 }
-
-/// Appends the checksum of the header, whose length is already that with this TLV.
-pub(super) fn put_checksum(header: &mut Vec<u8>) {
-    put(header, CRC32C, &[0; 4]);
-    let at = header.len() - 4;
-    let checksum = checksum_of(header, at);
-    header[at..].copy_from_slice(&checksum.to_be_bytes());
-}
-
-/// Bytes that [`put_checksum`] appends.
-pub(super) const CHECKSUM_BYTES: usize = 3 + 4;
 
 /// The CRC32C of `header` with four zeros at `at`, its own place (section 2.2.3).
 fn checksum_of(header: &[u8], at: usize) -> u32 {

@@ -1,9 +1,10 @@
 //! The file that a table outlives the process in.
 //!
 //! It is replaced atomically and flushed to the disk. All of it blocks: on a runtime, call it where
-//! blocking is allowed, with the bytes of [`Sticky::to_bytes`].
+//! blocking is allowed, with the bytes of a [`super::Snapshot`].
 
 use std::{
+    ffi::OsString,
     fs::{self, File, OpenOptions},
     io::{self, Read, Write},
     os::unix::fs::OpenOptionsExt,
@@ -69,7 +70,7 @@ pub fn load(path: &Path, limits: Limits, now: u32) -> Result<Sticky, StickyFileE
 
 /// Replaces the file `path` by `bytes`.
 pub fn save(path: &Path, bytes: &[u8]) -> Result<(), StickyFileError> {
-    let new = path.with_added_extension("new");
+    let new = unfinished(path);
     let write = || -> io::Result<()> {
         let mut options = OpenOptions::new();
         // Client Identifiers are nobody else's business.
@@ -81,6 +82,15 @@ pub fn save(path: &Path, bytes: &[u8]) -> Result<(), StickyFileError> {
         path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
     };
     write().map_err(failed("write", path))
+}
+
+/// Where it is written first. Its name begins with a dot, as that of no table does: a service may be
+/// called like another one with any ending.
+pub(super) fn unfinished(path: &Path) -> PathBuf {
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(".new");
+    path.with_file_name(name)
 }
 
 fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StickyFileError {

@@ -11,6 +11,8 @@ pub(super) struct Recency {
     newest: u32,
     oldest: u32,
     free: u32,
+    /// Uses so far; it begins anew after four billions of them.
+    uses: u32,
 }
 
 #[derive(Debug)]
@@ -23,7 +25,7 @@ struct Slot {
 
 impl Default for Recency {
     fn default() -> Self {
-        Self { slots: Vec::new(), newest: NONE, oldest: NONE, free: NONE }
+        Self { slots: Vec::new(), newest: NONE, oldest: NONE, free: NONE, uses: 0 }
     }
 }
 
@@ -76,14 +78,25 @@ impl Recency {
         self.walk(self.newest, |slot| slot.older).map(|(_, entry)| entry)
     }
 
-    pub(super) fn oldest_first(&self) -> impl Iterator<Item = &Entry> {
-        self.walk(self.oldest, |slot| slot.newer).map(|(_, entry)| entry)
+    /// How many slots there are, used or free.
+    pub(super) fn slots(&self) -> u32 {
+        self.slots.len() as u32
+    }
+
+    /// How often one of them was used so far.
+    pub(super) fn uses(&self) -> u32 {
+        self.uses
     }
 
     /// The slots of all that are `chosen`.
     pub(super) fn find_all(&self, mut chosen: impl FnMut(&Entry) -> bool) -> Vec<u32> {
         let all = self.walk(self.newest, |slot| slot.older);
         all.filter(|(_, entry)| chosen(entry)).map(|(slot, _)| slot).collect()
+    }
+
+    #[cfg(test)]
+    pub(super) fn set_uses(&mut self, uses: u32) {
+        self.uses = uses;
     }
 
     fn walk(&self, first: u32, next: fn(&Slot) -> u32) -> impl Iterator<Item = (u32, &Entry)> {
@@ -97,8 +110,12 @@ impl Recency {
 
     fn link(&mut self, slot: u32) {
         let second = std::mem::replace(&mut self.newest, slot);
+        self.uses = self.uses.wrapping_add(1);
         let here = &mut self.slots[slot as usize];
         (here.newer, here.older) = (NONE, second);
+        if let Some(entry) = &mut here.entry {
+            entry.used = self.uses;
+        }
         match self.slots.get_mut(second as usize) {
             Some(second) => second.newer = slot,
             None => self.oldest = slot,

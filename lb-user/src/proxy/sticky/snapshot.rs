@@ -25,30 +25,87 @@ pub enum SnapshotError {
     Malformed,
 }
 
-impl Sticky {
-    /// The table as bytes, in time proportional to it.
+/// A table that is being turned into bytes, some entries at a time: nobody waits for all of them.
+///
+/// What changes meanwhile may be in it as it was or as it is, and a client that is forgotten and comes
+/// again may be missing: whoever takes one again after changes has everything.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// The slot that is looked at next.
+    next: u32,
+    brokers: Vec<Box<str>>,
+    numbers: BTreeMap<Box<str>, u16>,
+    /// Entries as they are written, in the order of their slots.
+    entries: Vec<u8>,
+    places: Vec<Place>,
+    /// Uses of the table when the first entries were taken.
+    began: Option<u32>,
+}
+
+/// Where an entry lies.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    /// Uses of the table when it was used last, since those of [`Snapshot::began`].
+    used: i32,
+    start: usize,
+    end: usize,
+}
+
+impl Snapshot {
+    /// Takes up to `most` slots of `table`, and forgets what has ended by `now` there; whether there
+    /// are more.
+    pub fn take(&mut self, table: &mut Sticky, most: u32, now: u32) -> bool {
+        let began = *self.began.get_or_insert(table.recency.uses());
+        let end = table.recency.slots().min(self.next.saturating_add(most));
+        for slot in std::mem::replace(&mut self.next, end)..end {
+            let Some(entry) = table.recency.get(slot) else { continue };
+            if entry.until.0 <= now {
+                table.remove(slot);
+                continue;
+            }
+            let start = self.entries.len();
+            let broker = self.number(table.brokers.name(entry.broker));
+            put_text(&mut self.entries, &entry.client_id);
+            self.entries.extend(broker.to_be_bytes());
+            self.entries.extend(entry.lifetime.0.to_be_bytes());
+            self.entries.extend(entry.until.0.to_be_bytes());
+            let used = entry.used.wrapping_sub(began).cast_signed();
+            self.places.push(Place { used, start, end: self.entries.len() });
+        }
+        end < table.recency.slots()
+    }
+
+    fn number(&mut self, broker: &str) -> u16 {
+        if let Some(number) = self.numbers.get(broker) {
+            return *number;
+        }
+        let number = u16::try_from(self.brokers.len()).unwrap_or(u16::MAX);
+        self.brokers.push(broker.into());
+        self.numbers.insert(broker.into(), number);
+        number
+    }
+
+    /// All of it, in time proportional to the table.
     #[must_use]
-    pub fn to_bytes(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.id_bytes + 12 * self.len() + 4096);
+    pub fn into_bytes(mut self) -> Vec<u8> {
+        let names: usize = self.brokers.iter().map(|name| 2 + name.len()).sum();
+        let mut out = Vec::with_capacity(MAGIC.len() + names + self.entries.len() + 12);
         out.extend(MAGIC);
-        let names: Vec<&str> = self.brokers().map(|(name, _)| name).collect();
-        let numbers: BTreeMap<&str, u16> = names.iter().copied().zip(0..).collect();
-        out.extend((names.len() as u32).to_be_bytes());
-        for name in names {
+        out.extend((self.brokers.len() as u32).to_be_bytes());
+        for name in &self.brokers {
             put_text(&mut out, name);
         }
-        out.extend((self.len() as u32).to_be_bytes());
-        for entry in self.recency.oldest_first() {
-            put_text(&mut out, &entry.client_id);
-            let broker = numbers.get(self.brokers.name(entry.broker)).copied().unwrap_or_default();
-            out.extend(broker.to_be_bytes());
-            out.extend(entry.lifetime.0.to_be_bytes());
-            out.extend(entry.until.0.to_be_bytes());
+        out.extend((self.places.len() as u32).to_be_bytes());
+        self.places.sort_unstable_by_key(|place| place.used);
+        for Place { start, end, .. } in self.places {
+            out.extend(&self.entries[start..end]);
         }
         out.extend(crc32c::crc32c(&out).to_be_bytes());
         out
     }
+}
 
+impl Sticky {
     /// The table in `bytes`. A connection that was open then has ended by `now`; what has ended before
     /// is left out, and so are the longest unused where `limits` have become narrower.
     pub fn from_bytes(bytes: &[u8], limits: Limits, now: u32) -> Result<Self, SnapshotError> {

@@ -93,7 +93,10 @@ fn entries_are_cleared_by_what_they_are() {
     assert!(table.forget("y/1") && !table.forget("y/1"));
     assert_eq!(ids(&table), ["x/2"]);
     table.closed("x/2", None, 100);
-    assert_eq!((table.expire(3699), table.expire(3700)), (0, 1));
+    bytes_at(&mut table, 3699);
+    let before = table.len();
+    bytes_at(&mut table, 3700);
+    assert_eq!(before - table.len(), 1);
 }
 
 #[test]
@@ -111,7 +114,7 @@ fn a_table_survives_a_restart() {
     table.closed("gone", None, 1000);
     table.closed("ever", None, 1000);
     table.closed("over", None, 10);
-    file::save(&path, &table.to_bytes()).unwrap();
+    file::save(&path, &bytes(&mut table)).unwrap();
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     let mut read = file::load(&path, limits, 4000).unwrap();
     let all: Vec<_> = read.entries().map(|one| (one.client_id, one.broker, one.ends)).collect();
@@ -126,13 +129,31 @@ fn a_table_survives_a_restart() {
 }
 
 #[test]
+fn a_file_is_in_the_way_of_no_other_whatever_services_are_called() {
+    let dir = tempfile::tempdir().unwrap();
+    let tables = ["sessions-a", "sessions-a.new", "sessions-.a", "sessions-.a.new"];
+    let limits = Limits { entries: 10, id_bytes: 1000 };
+    let paths = tables.map(|name| dir.path().join(name));
+    for path in &paths {
+        let mut table = Sticky::new(limits);
+        table.opened(path.to_str().unwrap(), A, HOUR, WhenAway::ComeBack);
+        // Half-written, as after a crash.
+        fs::write(file::unfinished(path), b"half").unwrap();
+        file::save(path, &bytes(&mut table)).unwrap();
+    }
+    for path in &paths {
+        assert_eq!(ids(&file::load(path, limits, 0).unwrap()), [path.to_str().unwrap()]);
+    }
+}
+
+#[test]
 fn a_file_that_was_cut_off_or_changed_is_refused_with_a_hint() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("fleet.sticky");
     let limits = Limits { entries: 10, id_bytes: 1000 };
     let mut table = Sticky::new(limits);
     table.opened("c", A, HOUR, WhenAway::ComeBack);
-    let bytes = table.to_bytes();
+    let bytes = bytes(&mut table);
     for length in 0..bytes.len() {
         assert!(Sticky::from_bytes(&bytes[..length], limits, 0).is_err(), "{length}");
     }
@@ -150,6 +171,61 @@ fn a_file_that_was_cut_off_or_changed_is_refused_with_a_hint() {
     let forged = [&body[..], &crc32c::crc32c(&body).to_be_bytes()].concat();
     let error = Sticky::from_bytes(&forged, limits, 0).unwrap_err();
     assert_eq!(error, SnapshotError::Malformed);
+}
+
+/// The table as bytes, three slots at a time.
+fn bytes_at(table: &mut Sticky, now: u32) -> Vec<u8> {
+    let mut snapshot = Snapshot::default();
+    while snapshot.take(table, 3, now) {}
+    snapshot.into_bytes()
+}
+
+fn bytes(table: &mut Sticky) -> Vec<u8> {
+    bytes_at(table, 0)
+}
+
+#[test]
+fn a_snapshot_is_taken_piece_by_piece_while_the_table_changes() {
+    let mut table = table(100);
+    for number in 0..20 {
+        table.opened(&format!("c{number}"), A, HOUR, WhenAway::Stay);
+    }
+    let mut snapshot = Snapshot::default();
+    assert!(snapshot.take(&mut table, 10, 0));
+    // Of those that were taken, and of those that were not: forgotten, moved, used; and a new one.
+    for gone in ["c1", "c11"] {
+        table.forget(gone);
+    }
+    for moved in ["c2", "c12"] {
+        table.opened(moved, B, HOUR, WhenAway::Stay);
+    }
+    table.opened("new", B, HOUR, WhenAway::Stay);
+    table.opened("newer", B, HOUR, WhenAway::Stay);
+    assert!(snapshot.take(&mut table, 9, 0));
+    assert!(!snapshot.take(&mut table, 9, 0), "that was all");
+    let limits = table.limits;
+    let mut read = Sticky::from_bytes(&snapshot.into_bytes(), limits, 0).unwrap();
+    for number in (0..20).filter(|number| ![1, 2, 11, 12].contains(number)) {
+        assert_eq!(read.home(&format!("c{number}"), 1), Some(A), "{number}");
+    }
+    assert_eq!(read.home("c2", 1), Some(A), "as it was");
+    assert_eq!(read.home("c12", 1), Some(B), "as it is");
+    assert_eq!(read.home("c11", 1), None);
+    // The next one has everything.
+    let again = Sticky::from_bytes(&bytes(&mut table), limits, 0).unwrap();
+    assert_eq!(ids(&again), ids(&table));
+}
+
+#[test]
+fn the_order_of_their_use_is_kept_when_the_count_of_uses_begins_anew() {
+    let mut table = table(100);
+    table.recency.set_uses(u32::MAX - 2);
+    for number in 0..6 {
+        table.opened(&format!("c{number}"), A, HOUR, WhenAway::Stay);
+    }
+    table.opened("c1", A, HOUR, WhenAway::Stay);
+    let again = Sticky::from_bytes(&bytes(&mut table), table.limits, 0).unwrap();
+    assert_eq!(ids(&again), ids(&table));
 }
 
 /// The same table, simple and slow: identifiers with their brokers, the last used at the end.
@@ -189,7 +265,7 @@ proptest! {
             let have = table.entries().map(|one| (one.client_id.to_owned(), one.broker.to_owned()));
             let want: Vec<_> = model.0.iter().rev().cloned().collect();
             prop_assert_eq!(have.collect::<Vec<_>>(), want);
-            let again = Sticky::from_bytes(&table.to_bytes(), table.limits, 0).unwrap();
+            let again = Sticky::from_bytes(&bytes(&mut table), table.limits, 0).unwrap();
             prop_assert_eq!(ids(&again), ids(&table));
             let counted: u32 = table.brokers().map(|(_, entries)| entries).sum();
             prop_assert_eq!(counted as usize, table.len());

@@ -111,6 +111,38 @@ async fn a_broker_that_is_gone_or_says_nothing_or_nonsense_is_passed_over() {
 }
 
 #[tokio::test]
+async fn brokers_see_connections_from_the_addresses_that_are_configured() {
+    let addresses = vec!["127.0.0.9".parse().unwrap()];
+    let mut rig = Rig::new(1, MqttSettings { addresses, ..settings() }).await;
+    let (_client, broker) = rig.accepted(0, Version::V5, "a").await;
+    assert_eq!(broker.0.peer_addr().unwrap().ip().to_string(), "127.0.0.9");
+    // A reload with an address that this host has not changes nothing, and says why.
+    rig.spec.settings.addresses.push("192.0.2.77".parse().unwrap());
+    let error = rig.proxies.prepare(std::slice::from_ref(&rig.spec), false).unwrap_err();
+    let said = format!("{error}; {}", error.hint());
+    assert!(said.starts_with("service mqtt: connect from 192.0.2.77: Cannot assign"), "{said}");
+    assert!(said.contains("services[].mqtt.addresses"), "{said}");
+}
+
+#[tokio::test]
+async fn the_log_says_why_no_broker_answered() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("connections.log");
+    let connection_log = Some(path.clone());
+    let mut rig = Rig::new(1, MqttSettings { connection_log, ..settings() }).await;
+    rig.brokers.clear();
+    let mut client = rig.connect(Version::V311, "a").await;
+    assert_eq!(client.rest().await, [0x20, 2, 0, 3]);
+    let text = || std::fs::read_to_string(&path).unwrap();
+    until("logged", || text().contains('\n')).await;
+    assert!(
+        text().contains(r#""end":"no_answer","error":"b1: connect: Connection refused"#),
+        "{}",
+        text()
+    );
+}
+
+#[tokio::test]
 async fn a_client_is_told_when_there_is_no_broker() {
     let rig = Rig::new(1, settings()).await;
     let mut drained = rig.snapshot();
@@ -248,6 +280,48 @@ async fn clients_are_let_in_at_the_pace_of_the_service_and_no_later_than_they_ma
     for client in &mut clients[5..] {
         assert_eq!(client.rest().await, [0x20, 3, 0, 0x89, 0]);
     }
+}
+
+#[tokio::test]
+async fn who_is_led_on_to_another_broker_waits_for_a_turn_again() {
+    let pacing = Pacing {
+        service: Some(4),
+        source: None,
+        backend: None,
+        max_wait: Duration::from_millis(600),
+    };
+    let rig = Rig::new(3, MqttSettings { pacing, ..settings() }).await;
+    let mut client = rig.connect(Version::V5, "a").await;
+    let began = tokio::time::Instant::now();
+    for index in [0, 1, 2] {
+        rig.broker(index).await.send(&[0x20, 3, 0, 0x88 + index as u8, 0]).await;
+    }
+    // At 0, 250 and 500 ms.
+    assert!(began.elapsed() > Duration::from_millis(450), "{:?}", began.elapsed());
+    assert_eq!(client.rest().await, [0x20, 3, 0, 0x8a, 0]);
+    let max_wait = Duration::from_millis(100);
+    let pacing = Pacing { service: Some(1), max_wait, ..pacing };
+    let rig = Rig::new(2, MqttSettings { pacing, ..settings() }).await;
+    let mut client = rig.connect(Version::V5, "a").await;
+    rig.broker(0).await.send(&[0x20, 3, 0, 0x97, 0]).await;
+    // The next turn would come too late: it hears what the one said that was asked.
+    assert_eq!(client.rest().await, [0x20, 3, 0, 0x97, 0]);
+    assert_eq!((rig.refusals("unavailable"), rig.proxies.counters()[&2].attempted), (1, 0));
+}
+
+#[tokio::test]
+async fn a_broker_that_cannot_be_reached_costs_no_turn() {
+    let pacing = Pacing {
+        service: Some(1),
+        source: None,
+        backend: None,
+        max_wait: Duration::from_millis(100),
+    };
+    let mut rig = Rig::new(2, MqttSettings { pacing, ..settings() }).await;
+    drop(rig.brokers.remove(0));
+    let mut client = rig.connect(Version::V311, "a").await;
+    rig.broker(0).await.send(&[0x20, 2, 0, 0]).await;
+    client.expect(&[0x20, 2, 0, 0]).await;
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::rig::{LIMIT, Rig, settings, until};
+use super::rig::{LIMIT, Rig, accepts, connect, settings, until};
 use crate::{
     config::model::MqttSettings,
     mqtt::{Connect, Version},
@@ -121,6 +121,21 @@ async fn a_client_identifier_has_one_connection_and_the_newer_one_wins() {
 }
 
 #[tokio::test]
+async fn of_two_connections_the_one_that_came_later_stays_whichever_broker_answers_first() {
+    let rig = Rig::new(2, MqttSettings { takeover: true, ..settings() }).await;
+    let mut older = rig.connect(Version::V5, "same").await;
+    let mut slow = rig.broker(0).await;
+    slow.expect(&connect(Version::V5, "same")).await;
+    let (mut newer, mut broker) = rig.accepted(1, Version::V5, "same").await;
+    slow.send(accepts(Version::V5)).await;
+    older.gone().await;
+    slow.gone().await;
+    until("one", || rig.connections() == 1).await;
+    broker.send(&[0xd0, 0]).await;
+    newer.expect(&[0xd0, 0]).await;
+}
+
+#[tokio::test]
 async fn an_identifier_that_is_fought_over_is_quarantined() {
     let rig = Rig::new(1, MqttSettings { takeover: true, ..settings() }).await;
     let mut all = Vec::new();
@@ -213,6 +228,12 @@ async fn the_log_says_who_went_where_and_why_it_ended() {
         (&"sensor-1".into(), &"user".into(), &"b1".into())
     );
     assert_eq!((&ended["version"], &ended["bytes_to_client"]), (&"MQTT 5.0".into(), &5.into()));
+    // Its CONNECT is among them.
+    assert_eq!(ended["bytes_to_backend"], connect(Version::V5, "sensor-1").len());
+    assert_eq!(
+        rig.proxies.counters()[&1].bytes_to_backend,
+        connect(Version::V5, "sensor-1").len() as u64
+    );
     assert!(ended["why"].as_str().unwrap().contains("turn"), "{ended}");
     assert!(!ended.to_string().contains("secret"));
     assert!(of("not_connect").get("client_id").is_none());

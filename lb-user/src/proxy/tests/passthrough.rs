@@ -219,6 +219,47 @@ async fn a_broker_that_closes_before_it_says_a_word_is_passed_over() {
     assert_eq!(counters[&1].connack_missing, 0, "nobody asked for one");
 }
 
+/// What a client sends first that asks for `name`.
+fn hello(name: &str) -> Vec<u8> {
+    let config = Authority::new().client().config();
+    let name = ServerName::try_from(name.to_owned()).unwrap();
+    let mut hello = Vec::new();
+    let mut shaking = tokio_rustls::rustls::ClientConnection::new(config, name).unwrap();
+    shaking.write_tls(&mut hello).unwrap();
+    hello
+}
+
+#[tokio::test]
+async fn early_data_goes_to_the_broker_that_answers_and_to_no_other() {
+    let rig = passing(2, vec![route(&[], &[])]).await;
+    let hello = hello("a.example");
+    let mut client = rig.dial().await;
+    client.send(&[&hello[..], b"early"].concat()).await;
+    let mut first = rig.broker(0).await;
+    first.expect(&hello).await;
+    client.send(b" data").await;
+    first.0.shutdown().await.unwrap();
+    assert_eq!(first.rest().await, b"");
+    let mut second = rig.broker(1).await;
+    second.expect(&hello).await;
+    second.send(b"answer").await;
+    client.expect(b"answer").await;
+    second.expect(b"early data").await;
+}
+
+#[tokio::test]
+async fn who_goes_away_before_its_broker_answers_frees_its_place() {
+    let rig = passing(1, vec![route(&[], &[])]).await;
+    let hello = hello("a.example");
+    let mut client = rig.dial().await;
+    client.send(&hello).await;
+    let mut broker = rig.broker(0).await;
+    broker.expect(&hello).await;
+    drop(client);
+    broker.gone().await;
+    until("counted", || rig.refusals("client_gone") == 1).await;
+}
+
 #[tokio::test]
 async fn when_no_broker_of_a_route_answers_the_client_hears_an_alert() {
     let authority = Authority::new();
@@ -243,14 +284,12 @@ async fn each_route_has_turns_of_its_own_and_a_hash_of_the_name_keeps_it_togethe
         [1, 2, 3, 4].map(|id| counters[&id].attempted)
     };
     let ask = async |rig: &Rig, names: [&str; 2]| {
+        let mut clients = Vec::new();
         for round in 0..8 {
-            let config = Authority::new().client().config();
-            let name = ServerName::try_from(names[round % 2].to_owned()).unwrap();
-            let mut hello = Vec::new();
-            let mut shaking = tokio_rustls::rustls::ClientConnection::new(config, name).unwrap();
-            shaking.write_tls(&mut hello).unwrap();
             let mut client = rig.dial().await;
-            client.send(&hello).await;
+            client.send(&hello(names[round % 2])).await;
+            // It stays there: whoever goes away is led nowhere.
+            clients.push(client);
             until("led on", || attempts(rig).iter().sum::<u64>() == round as u64 + 1).await;
         }
     };

@@ -1,7 +1,8 @@
 //! Reads the server's name from a `ClientHello` and leaves it as it is, to pass TLS through to a broker.
 //!
-//! A strict, small reader (RFC 8446, sections 4.1.2 and 5.1; RFC 6066, section 3; RFC 7301, section
-//! 3.1): rustls refuses clients that it could not serve itself, but a broker might.
+//! A strict, small reader (RFC 8446, sections 4.1.2 and 5.1; RFC 6066, section 3): rustls refuses clients that it could not serve itself, but a broker might.
+
+use std::collections::HashSet;
 
 /// The most bytes that a `ClientHello` is waited for, records included. Browsers with post-quantum keys
 /// send about 2 KiB.
@@ -12,8 +13,6 @@ pub const MAX_HELLO_BYTES: usize = 16 * 1024;
 pub struct Hello {
     /// The server's name (SNI), lower case; `None` if it names none.
     pub server_name: Option<String>,
-    /// What it offers by ALPN.
-    pub alpn: Vec<Vec<u8>>,
 }
 
 /// Bytes that are no `ClientHello`.
@@ -38,7 +37,6 @@ const DECODE_ERROR: u8 = 50;
 const HANDSHAKE: u8 = 22;
 const CLIENT_HELLO: u8 = 1;
 const SERVER_NAME: u16 = 0;
-const ALPN: u16 = 16;
 const HOST_NAME: u8 = 0;
 
 /// The most bytes of a record's content (RFC 8446, section 5.1).
@@ -90,17 +88,22 @@ impl HelloReader {
             self.read += content.len();
             self.left -= content.len();
             if let Some(body) = body(&self.message)? {
-                return hello(body).map(Some).ok_or(HelloError::Malformed);
+                // It ends with its record (RFC 8446, section 5.1): a broker waits for the rest of one.
+                let aligned = self.left == 0 && self.message.len() == 4 + body.len();
+                let hello = hello(body).filter(|_| aligned);
+                return hello.map(Some).ok_or(HelloError::Malformed);
             }
         }
         let full = self.bytes.len() >= MAX_HELLO_BYTES;
         if full { Err(HelloError::TooLong) } else { Ok(None) }
     }
 
-    /// All that came, to be passed on.
+    /// The `ClientHello` with its records, to be passed on, and what came behind it: early data, which
+    /// only the broker may see that answers (RFC 8446, section 8).
     #[must_use]
-    pub fn into_bytes(self) -> Vec<u8> {
-        self.bytes
+    pub fn into_parts(mut self) -> (Vec<u8>, Vec<u8>) {
+        let behind = self.bytes.split_off(self.read);
+        (self.bytes, behind)
     }
 
     /// How much memory that takes.
@@ -156,17 +159,15 @@ fn hello(body: &[u8]) -> Option<Hello> {
         return Some(hello);
     }
     let mut extensions = Reader(reader.vector16()?);
-    let mut seen = Vec::new();
+    let mut seen = HashSet::new();
     while !extensions.0.is_empty() {
         let (kind, value) = (extensions.u16()?, extensions.vector16()?);
-        if seen.contains(&kind) {
+        // There may be thousands of them.
+        if !seen.insert(kind) {
             return None;
         }
-        seen.push(kind);
-        match kind {
-            SERVER_NAME => hello.server_name = Some(server_name(value)?),
-            ALPN => hello.alpn = protocols(value)?,
-            _ => {}
+        if kind == SERVER_NAME {
+            hello.server_name = Some(server_name(value)?);
         }
     }
     reader.0.is_empty().then_some(hello)
@@ -187,16 +188,6 @@ fn server_name(value: &[u8]) -> Option<String> {
         && !name.ends_with(b".");
     let text = std::str::from_utf8(name).ok()?;
     good.then(|| text.to_ascii_lowercase())
-}
-
-fn protocols(value: &[u8]) -> Option<Vec<Vec<u8>>> {
-    let mut extension = Reader(value);
-    let mut list = Reader(extension.vector16()?);
-    let mut protocols = Vec::new();
-    while !list.0.is_empty() {
-        protocols.push(list.vector8().filter(|one| !one.is_empty())?.to_vec());
-    }
-    (extension.0.is_empty() && !protocols.is_empty()).then_some(protocols)
 }
 
 struct Reader<'a>(&'a [u8]);

@@ -70,12 +70,7 @@ impl ClientTls {
             // A certificate that is not valid ends the handshake.
             verified: certificate.is_some(),
         };
-        Tlvs {
-            alpn: self.alpn.clone(),
-            authority: self.server_name.clone(),
-            unique_id: None,
-            ssl: Some(ssl),
-        }
+        Tlvs { alpn: self.alpn.clone(), authority: self.server_name.clone(), ssl: Some(ssl) }
     }
 }
 

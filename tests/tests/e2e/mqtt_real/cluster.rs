@@ -34,6 +34,11 @@ impl Lab {
         let mut service = config["services"][0].take();
         service["mode"] = json!("mqtt");
         service["mqtt"] = json!({ "send_proxy_protocol": "v2" });
+        let health = service["health"].as_object_mut().unwrap();
+        health.insert("type".into(), json!("mqtt"));
+        health.insert("timeout".into(), json!("500ms"));
+        health.insert("username".into(), json!(rabbitmq::USERNAME));
+        health.insert("password".into(), json!(rabbitmq::PASSWORD));
         config["services"] = json!([service]);
         let balancer = Balancer::start(&topology, &config).unwrap();
         balancer.wait_active(LIMIT).unwrap();

@@ -37,7 +37,8 @@ impl Lab {
         let topology = Topology::new(Arms::Two, brokers).unwrap();
         let brokers = (0..brokers).map(|index| start_mosquitto(&topology, index)).collect();
         let directory = topology.scratch().path();
-        let tls = certificate::issue(directory, "server", topology.vip(Family::V4).ip());
+        let tls =
+            certificate::issue(directory, "server", &topology.vip(Family::V4).ip().to_string());
         let mut config = balancer::config(&topology);
         let rest = config.as_object_mut().unwrap();
         rest.remove("interfaces");
@@ -227,7 +228,8 @@ fn a_wrong_password_and_an_unknown_authority_are_the_clients_own_errors() {
         assert_eq!(lab.start(language, wrong).next(), refused, "{language:?} {version:?} {tls}");
     }
     let directory = lab.topology.scratch().path();
-    let other = certificate::issue(directory, "other", lab.topology.vip(Family::V4).ip());
+    let other =
+        certificate::issue(directory, "other", &lab.topology.vip(Family::V4).ip().to_string());
     for language in Language::ALL {
         let right = lab.settings("careful", Version::V5, true);
         let wrong = Settings { ca: Some(other.ca.clone()), ..right };

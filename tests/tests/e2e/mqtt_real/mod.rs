@@ -1,7 +1,7 @@
 //! Services in the mode `mqtt` between the clients and brokers that people use: paho-mqtt, MQTT.js and
 //! rumqttc; mosquitto and a cluster of `RabbitMQ`.
 
-mod certificate;
+pub mod certificate;
 mod client;
 mod cluster;
 mod events;

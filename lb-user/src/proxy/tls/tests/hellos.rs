@@ -41,10 +41,7 @@ fn in_records(flight: &[u8], size: usize) -> Vec<u8> {
 #[test]
 fn the_name_is_read_as_rustls_reads_it_however_the_bytes_come() {
     let flight = offering();
-    let want = Hello {
-        server_name: Some("broker.example.com".into()),
-        alpn: vec![b"mqtt".to_vec(), b"x-amzn-mqtt-ca".to_vec()],
-    };
+    let want = Hello { server_name: Some("broker.example.com".into()) };
     for bytes in [flight.clone(), in_records(&flight, 1), in_records(&flight, 100)] {
         for length in 0..bytes.len() {
             assert_eq!(read(&bytes[..length]), Ok(None), "{length}");
@@ -56,7 +53,7 @@ fn the_name_is_read_as_rustls_reads_it_however_the_bytes_come() {
             found = reader.feed(&[*byte]).unwrap();
         }
         assert_eq!(found.as_ref(), Some(&want));
-        assert_eq!(reader.into_bytes(), bytes);
+        assert_eq!(reader.into_parts(), (bytes.clone(), vec![]));
         let mut judge = Acceptor::default();
         judge.read_tls(&mut &bytes[..]).unwrap();
         let accepted = judge.accept().map_err(|(error, _)| error).unwrap().unwrap();
@@ -79,6 +76,50 @@ fn what_does_not_begin_a_handshake_is_refused_at_once() {
     assert_eq!(read(b"\x16\x03\x01\x40\x01"), Err(HelloError::NotTls), "a record too long");
     assert_eq!(read(b"\x16\x03\x01\x00\x04\x02"), Err(HelloError::NotHello), "a ServerHello");
     assert_eq!(read(b"\x15\x03\x01\x00\x02\x01\x00"), Err(HelloError::NotTls), "an alert");
+}
+
+#[test]
+fn what_comes_behind_a_hello_is_none_of_it_and_it_ends_with_its_record() {
+    let flight = offering();
+    let mut reader = HelloReader::default();
+    reader.feed(&[&flight[..], b"early data"].concat()).unwrap().unwrap();
+    assert_eq!(reader.into_parts(), (flight.clone(), b"early data".to_vec()));
+    let longer = (flight.len() as u16 - 5 + 10).to_be_bytes();
+    let more = [&[22, 3, 1], &longer[..], &flight[5..]].concat();
+    assert_eq!(read(&more), Err(HelloError::Malformed), "of which the rest may never come");
+    assert_eq!(read(&[&more[..], &[0; 10]].concat()), Err(HelloError::Malformed));
+}
+
+/// A hello with these extensions.
+fn with_extensions(extensions: &[u8]) -> Vec<u8> {
+    let length = (extensions.len() as u16).to_be_bytes();
+    let body = [&[3, 3][..], &[7; 32], &[0, 0, 2, 0x13, 1, 1, 0], &length, extensions].concat();
+    let [record, message] = [body.len() + 4, body.len()].map(|bytes| (bytes as u16).to_be_bytes());
+    [&[22, 3, 1], &record[..], &[1, 0], &message, &body].concat()
+}
+
+#[test]
+fn unknown_extensions_are_skipped_and_each_may_be_there_once() {
+    let name = [&[0, 0, 0, 14, 0, 12, 0, 0, 9][..], b"a.example"].concat();
+    // Values that mean nothing, so that nobody relies on knowing all of them (RFC 8701).
+    let grease = [0x0a, 0x0a, 0, 0, 0xfa, 0xfa, 0, 1, 0];
+    // Encrypted Client Hello: the name in the clear is the outer one.
+    let encrypted = [0xfe, 0x0d, 0, 3, 0, 1, 2];
+    let hello = with_extensions(&[&grease[..], &encrypted, &name].concat());
+    let want = Hello { server_name: Some("a.example".into()) };
+    assert_eq!(read(&hello), Ok(Some(want)));
+    let twice = with_extensions(&[&grease[..], &name, &grease[..4]].concat());
+    assert_eq!(read(&twice), Err(HelloError::Malformed));
+    // As many as fit.
+    let many: Vec<u8> =
+        (1..4000u16).flat_map(|kind| [(kind >> 8) as u8, kind as u8, 0, 0]).collect();
+    assert_eq!(read(&with_extensions(&many)), Ok(Some(Hello::default())));
+    for wrong in [&b"a.example."[..], b"", b"a\0b", b"*.example", "\u{e4}.example".as_bytes()] {
+        let length = wrong.len() as u8;
+        let lengths = [0, 0, 0, length + 5, 0, length + 3, 0, 0, length];
+        let hello = with_extensions(&[&lengths[..], wrong].concat());
+        assert_eq!(read(&hello), Err(HelloError::Malformed), "{wrong:?}");
+    }
 }
 
 #[test]

@@ -1,9 +1,13 @@
-//! Why services cannot be made ready.
+//! Why a service cannot be served.
 
-use std::{io, net::SocketAddr, path::PathBuf};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
 
 use super::{sticky::file::StickyFileError, tls::TlsError};
-use crate::config::model::Name;
+use crate::{config::model::Name, load::source::SourceError};
 
 /// A service that cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +22,16 @@ pub enum PrepareError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// It cannot connect to brokers from an address.
+    #[error("service {service}: connect from {address}: {source}")]
+    Source {
+        /// Its name.
+        service: Name,
+        /// The address.
+        address: IpAddr,
+        /// What the kernel said.
+        source: io::Error,
+    },
     /// Its TLS cannot be set up.
     #[error("service {service}: {source}")]
     Tls {
@@ -25,6 +39,14 @@ pub enum PrepareError {
         service: Name,
         /// Why.
         source: TlsError,
+    },
+    /// Its brokers cannot be asked for their loads.
+    #[error("service {service}: the load of its brokers: {source}")]
+    Load {
+        /// Its name.
+        service: Name,
+        /// Why.
+        source: SourceError,
     },
     /// Its sticky sessions cannot be read.
     #[error("service {service}: {source}")]
@@ -61,8 +83,13 @@ impl PrepareError {
                 "ports below 1024 need CAP_NET_BIND_SERVICE: see docs/privileges.md"
             }
             Self::Listen { .. } => "choose a VIP and port that this host can listen at",
+            Self::Source { .. } => {
+                "give this host the address, as by `ip address add`, or remove it from \
+                 services[].mqtt.addresses"
+            }
             Self::Workers(_) => "this machine is short of resources",
             Self::Tls { source, .. } => source.hint(),
+            Self::Load { .. } => "see the settings below `mqtt.load`, and the files that they name",
             Self::Log { .. } => "its directory must exist, and mqlb be allowed to write there",
             Self::Sessions { source, .. } => return source.hint(),
         };
