@@ -1,7 +1,7 @@
 //! The mode `mqtt`: connections that are handled in userspace, because deciding over them needs the
 //! CONNECT.
 //!
-//! A client's way: `listener` accepts it, `session` reads its CONNECT, `choose` picks a backend,
+//! A client's way: `listener` accepts it and gives it to one of the `workers`, `session` reads its CONNECT, `choose` picks a backend,
 //! `offer` asks the broker there, and the next one if it cannot serve, and `relay` copies bytes until
 //! the end. Where TLS is passed through, `passthrough` reads its `ClientHello` in place of the CONNECT,
 //! and `routing` says which backends its name leads to. The controller owns what there is to choose
@@ -49,6 +49,7 @@ mod takeover;
 mod tests;
 pub mod tls;
 mod waiting;
+mod workers;
 
 use std::net::SocketAddr;
 

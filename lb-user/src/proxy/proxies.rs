@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     net::{Shutdown, SocketAddr, TcpListener},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -25,8 +25,10 @@ use super::{
     registry::Connection,
     service::{Service, Settings},
     sessions::{self, Sessions},
+    socket,
     spec::{ServiceSpec, Snapshot},
     tls::Expiry,
+    workers::Workers,
 };
 use crate::load::{
     gauge::Reading,
@@ -43,6 +45,8 @@ pub struct Proxies {
     runtime: Handle,
     /// What readings of loads share.
     load_slots: Arc<Semaphore>,
+    /// Where connections live; started with the first service.
+    workers: OnceLock<Arc<Workers>>,
 }
 
 #[derive(Debug)]
@@ -87,16 +91,29 @@ impl Proxies {
     /// None yet.
     ///
     /// # Panics
-    /// Outside of a tokio runtime, whose tasks its connections become.
+    /// Outside of a tokio runtime, which accepts for it and starts its threads.
     #[must_use]
     pub fn new() -> Self {
         let load_slots = Arc::new(Semaphore::new(CONCURRENT_READINGS));
-        Self { running: Mutex::default(), runtime: Handle::current(), load_slots }
+        let (runtime, workers) = (Handle::current(), OnceLock::new());
+        Self { running: Mutex::default(), runtime, load_slots, workers }
+    }
+
+    /// None yet, with connections on the runtime of a test.
+    #[cfg(test)]
+    #[must_use]
+    pub fn here() -> Self {
+        Self { workers: Arc::new(Workers::here()).into(), ..Self::new() }
     }
 
     /// Makes these services ready: opens what has to be opened. Nothing changes for those that run.
     /// `reread` is whether logs are opened again: somebody may have moved the file.
     pub fn prepare(&self, wanted: &[ServiceSpec], reread: bool) -> Result<Ready, PrepareError> {
+        if !wanted.is_empty() && self.workers.get().is_none() {
+            let workers = Workers::start(&self.runtime).map_err(PrepareError::Workers)?;
+            // Nobody else prepares at the same time; else those that came second end again.
+            let _ = self.workers.set(Arc::new(workers));
+        }
         let running = self.lock();
         let services = running.iter().map(|(address, one)| (*address, Arc::clone(&one.service)));
         let services = services.collect();
@@ -120,6 +137,10 @@ impl Proxies {
                         self.runtime.spawn(sessions::save(left));
                     }
                     self.keep(&settings);
+                    let sockets = &settings.spec.settings;
+                    if let Err(error) = socket::set_up(&running.listener, sockets) {
+                        tracing::error!(%address, %error, "new clients keep the old keepalive");
+                    }
                     running.service.set(&settings);
                     running.service.publish(snapshot);
                     Some(running)
@@ -148,12 +169,14 @@ impl Proxies {
         listener: TcpListener,
     ) -> Option<Running> {
         let _runtime = self.runtime.enter();
+        // There are some since this service was made ready.
+        let workers = Arc::clone(self.workers.get()?);
         let address = settings.spec.address;
         self.keep(&settings);
         let loads = Readers::new(self.runtime.clone(), Arc::clone(&self.load_slots));
         let service = Arc::new(Service::new(settings, loads));
         service.publish(snapshot);
-        let accepts = match listener.try_clone().and_then(tokio::net::TcpListener::from_std) {
+        let accepts = match listener.try_clone().and_then(listener::register) {
             Ok(accepts) => accepts,
             Err(error) => {
                 tracing::error!(%address, %error, "nobody listens there");
@@ -161,7 +184,7 @@ impl Proxies {
             }
         };
         let (stop, stopped) = watch::channel(false);
-        self.runtime.spawn(listener::accept(accepts, Arc::clone(&service), stopped));
+        self.runtime.spawn(listener::accept(accepts, Arc::clone(&service), workers, stopped));
         Some(Running { service, stop, listener })
     }
 
