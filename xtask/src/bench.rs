@@ -16,7 +16,7 @@ pub struct Options {
     /// Short runs: to try the benchmark itself. The figures mean little.
     #[arg(long)]
     quick: bool,
-    /// Measure only these parts, such as `packets,end-to-end,connections,control,flood`.
+    /// Measure only these parts, such as `packets,end-to-end,connections,control,flood,mqtt-mode,splice`.
     #[arg(long, value_name = "PART[,PART]")]
     only: Option<String>,
     /// Replace the tables in docs/benchmarks.md by those of this run.
@@ -42,7 +42,7 @@ const REPORT: &str = "docs/benchmarks.md";
 /// Builds and starts the benchmark; returns only if that fails.
 pub fn run(options: &Options) -> Result<()> {
     let mut packages = packages::FOR_BENCH.to_vec();
-    if options.measures("end-to-end") {
+    if options.measures("end-to-end") || options.measures("mqtt-mode") {
         packages.extend(packages::FOR_COMPARISON);
     }
     let missing = packages::provide(&packages, Privilege::find(), !options.no_install)?;

@@ -1,28 +1,46 @@
 //! Accepts the clients of a service.
 
-use std::{sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, net::TcpListener, net::TcpStream, sync::Arc, time::Duration};
 
-use tokio::{net::TcpListener, sync::watch, time::sleep};
+use rustix::net::{SocketFlags, acceptfrom_with};
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    sync::watch,
+    task::consume_budget,
+    time::sleep,
+};
 
-use super::{service::Service, session};
+use super::{service::Service, session, workers::Workers};
 
 /// Where accepting fails for want of something (file descriptors, memory), it is tried again after
 /// this time: others end meanwhile.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Accepts until `stop` changes, or its sender is gone.
-pub async fn accept(listener: TcpListener, service: Arc<Service>, mut stop: watch::Receiver<bool>) {
+/// Lets the event loop of this thread watch `listener`.
+pub fn register(listener: TcpListener) -> io::Result<AsyncFd<TcpListener>> {
+    // SAFETY: a listener owns its descriptor, which stays open and the same until it is dropped; it is
+    // only lent from here on.
+    unsafe { AsyncFd::register_with_interest(listener, Interest::READABLE) }.map_err(Into::into)
+}
+
+/// Accepts until `stop` changes, or its sender is gone; what is accepted lives on one of `workers`.
+pub async fn accept(
+    listener: AsyncFd<TcpListener>,
+    service: Arc<Service>,
+    workers: Arc<Workers>,
+    mut stop: watch::Receiver<bool>,
+) {
     let mut complained = false;
     loop {
         let accepted = tokio::select! {
             biased;
             _ = stop.changed() => return,
-            accepted = listener.accept() => accepted,
+            accepted = next(&listener) => accepted,
         };
         match accepted {
             Ok((stream, client)) => {
                 complained = false;
-                tokio::spawn(session::run(Arc::clone(&service), stream, client));
+                workers.spawn(session::run(Arc::clone(&service), stream, client));
             }
             Err(error) => {
                 service.note_refusal("accept_failed");
@@ -35,4 +53,24 @@ pub async fn accept(listener: TcpListener, service: Arc<Service>, mut stop: watc
             }
         }
     }
+}
+
+/// The next client. Its socket belongs to no event loop yet: that of its worker will have it.
+async fn next(listener: &AsyncFd<TcpListener>) -> io::Result<(TcpStream, SocketAddr)> {
+    // There may always be one more; others want their turn.
+    consume_budget().await;
+    loop {
+        let mut ready = listener.readable().await?;
+        if let Ok(accepted) = ready.try_io(|listener| accept_now(listener.get_ref())) {
+            return accepted;
+        }
+    }
+}
+
+fn accept_now(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let (socket, client) = acceptfrom_with(listener, flags)?;
+    let client = client.and_then(|client| client.try_into().ok());
+    let client = client.ok_or_else(|| io::Error::other("the kernel does not say who it is"))?;
+    Ok((socket.into(), client))
 }

@@ -1,7 +1,7 @@
 //! The mode `mqtt`: connections that are handled in userspace, because deciding over them needs the
 //! CONNECT.
 //!
-//! A client's way: `listener` accepts it, `session` reads its CONNECT, `choose` picks a backend,
+//! A client's way: `listener` accepts it and gives it to one of the `workers`, `session` reads its CONNECT, `choose` picks a backend,
 //! `offer` asks the broker there, and the next one if it cannot serve, and `relay` copies bytes until
 //! the end. Where TLS is passed through, `passthrough` reads its `ClientHello` in place of the CONNECT,
 //! and `routing` says which backends its name leads to. The controller owns what there is to choose
@@ -22,6 +22,7 @@ mod pace;
 pub mod pacing;
 mod passthrough;
 mod policy;
+mod prepare_error;
 mod proxies;
 pub mod proxy_protocol;
 pub mod rebalance;
@@ -42,11 +43,13 @@ mod takeover;
 mod tests;
 pub mod tls;
 mod waiting;
+mod workers;
 
 use crate::config::model::MqttSettings;
 
 pub use end::Refused;
-pub use proxies::{PrepareError, Proxies, Ready, Seen};
+pub use prepare_error::PrepareError;
+pub use proxies::{Proxies, Ready, Seen};
 pub use registry::Connection;
 pub use sessions::{Remembered, Sessions};
 

@@ -2,10 +2,9 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    io,
     net::{Shutdown, SocketAddr, TcpListener},
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -18,6 +17,7 @@ use super::{
     end::Order,
     listener,
     log::ConnectionLog,
+    prepare_error::PrepareError,
     rebalance::{Assessment, Rules},
     rebalancing::{self, Progress},
     registry::Connection,
@@ -26,10 +26,9 @@ use super::{
     sides::TlsSides,
     socket,
     spec::{ServiceSpec, Snapshot},
-    sticky::file::StickyFileError,
-    tls::{Expiry, TlsError},
+    tls::Expiry,
+    workers::Workers,
 };
-use crate::config::model::Name;
 
 /// How long clients may take to hear that the balancer ends.
 const FAREWELL: Duration = Duration::from_secs(3);
@@ -39,6 +38,8 @@ const FAREWELL: Duration = Duration::from_secs(3);
 pub struct Proxies {
     running: Mutex<BTreeMap<SocketAddr, Running>>,
     runtime: Handle,
+    /// Where connections live; started with the first service.
+    workers: OnceLock<Arc<Workers>>,
 }
 
 #[derive(Debug)]
@@ -79,67 +80,6 @@ struct Prepared {
     listener: Option<TcpListener>,
 }
 
-/// A service that cannot be served.
-#[derive(Debug, thiserror::Error)]
-pub enum PrepareError {
-    /// Its address cannot be listened at.
-    #[error("service {service}: listen at {address}: {source}")]
-    Listen {
-        /// Its name.
-        service: Name,
-        /// The address.
-        address: SocketAddr,
-        /// What the kernel said.
-        source: io::Error,
-    },
-    /// Its TLS cannot be set up.
-    #[error("service {service}: {source}")]
-    Tls {
-        /// Its name.
-        service: Name,
-        /// Why.
-        source: TlsError,
-    },
-    /// Its sticky sessions cannot be read.
-    #[error("service {service}: {source}")]
-    Sessions {
-        /// Its name.
-        service: Name,
-        /// Why.
-        source: StickyFileError,
-    },
-    /// Its log cannot be opened.
-    #[error("service {service}: open the log of connections {}: {source}", .path.display())]
-    Log {
-        /// Its name.
-        service: Name,
-        /// The file.
-        path: PathBuf,
-        /// What the kernel said.
-        source: io::Error,
-    },
-}
-
-impl PrepareError {
-    /// What to do about it.
-    #[must_use]
-    pub fn hint(&self) -> String {
-        let hint = match self {
-            Self::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
-                "another program listens there: end it, or choose another VIP or port"
-            }
-            Self::Listen { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
-                "ports below 1024 need CAP_NET_BIND_SERVICE: see docs/privileges.md"
-            }
-            Self::Listen { .. } => "choose a VIP and port that this host can listen at",
-            Self::Tls { source, .. } => source.hint(),
-            Self::Log { .. } => "its directory must exist, and mqlb be allowed to write there",
-            Self::Sessions { source, .. } => return source.hint(),
-        };
-        hint.to_owned()
-    }
-}
-
 /// What became of a service so far.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
@@ -157,15 +97,28 @@ impl Proxies {
     /// None yet.
     ///
     /// # Panics
-    /// Outside of a tokio runtime, whose tasks its connections become.
+    /// Outside of a tokio runtime, which accepts for it and starts its threads.
     #[must_use]
     pub fn new() -> Self {
-        Self { running: Mutex::default(), runtime: Handle::current() }
+        let runtime = Handle::current();
+        Self { running: Mutex::default(), runtime, workers: OnceLock::new() }
+    }
+
+    /// None yet, with connections on the runtime of a test.
+    #[cfg(test)]
+    #[must_use]
+    pub fn here() -> Self {
+        Self { workers: Arc::new(Workers::here()).into(), ..Self::new() }
     }
 
     /// Makes these services ready: opens what has to be opened. Nothing changes for those that run.
     /// `reread` is whether logs are opened again: somebody may have moved the file.
     pub fn prepare(&self, wanted: &[ServiceSpec], reread: bool) -> Result<Ready, PrepareError> {
+        if !wanted.is_empty() && self.workers.get().is_none() {
+            let workers = Workers::start(&self.runtime).map_err(PrepareError::Workers)?;
+            // Nobody else prepares at the same time; else those that came second end again.
+            let _ = self.workers.set(Arc::new(workers));
+        }
         let running = self.lock();
         let mut logs: HashMap<PathBuf, ConnectionLog> = HashMap::new();
         if !reread {
@@ -196,7 +149,7 @@ impl Proxies {
                     let (service, address) = (name.clone(), *address);
                     PrepareError::Listen { service, address, source }
                 };
-                Some(socket::listen(*address).map_err(failed)?)
+                Some(socket::listen(*address, settings).map_err(failed)?)
             };
             let before = running.get(address).map(|one| one.service.settings().tls);
             let tls = TlsSides::load(settings, &before.unwrap_or_default(), reread)
@@ -229,6 +182,10 @@ impl Proxies {
                         self.runtime.spawn(sessions::save(left));
                     }
                     self.keep(&settings);
+                    let sockets = &settings.spec.settings;
+                    if let Err(error) = socket::set_up(&running.listener, sockets) {
+                        tracing::error!(%address, %error, "new clients keep the old keepalive");
+                    }
                     running.service.set(settings);
                     running.service.publish(snapshot);
                     Some(running)
@@ -257,11 +214,13 @@ impl Proxies {
         listener: TcpListener,
     ) -> Option<Running> {
         let _runtime = self.runtime.enter();
+        // There are some since this service was made ready.
+        let workers = Arc::clone(self.workers.get()?);
         let address = settings.spec.address;
         self.keep(&settings);
         let service = Arc::new(Service::new(settings));
         service.publish(snapshot);
-        let accepts = match listener.try_clone().and_then(tokio::net::TcpListener::from_std) {
+        let accepts = match listener.try_clone().and_then(listener::register) {
             Ok(accepts) => accepts,
             Err(error) => {
                 tracing::error!(%address, %error, "nobody listens there");
@@ -269,7 +228,7 @@ impl Proxies {
             }
         };
         let (stop, stopped) = watch::channel(false);
-        self.runtime.spawn(listener::accept(accepts, Arc::clone(&service), stopped));
+        self.runtime.spawn(listener::accept(accepts, Arc::clone(&service), workers, stopped));
         Some(Running { service, stop, listener })
     }
 

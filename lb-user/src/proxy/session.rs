@@ -26,7 +26,6 @@ use super::{
     registry::{Beginning, Entry},
     relay::Relay,
     service::{Service, Settings},
-    socket,
     stream::Stream,
     tls::ClientTls,
     waiting::Ticket,
@@ -37,14 +36,13 @@ use crate::mqtt::decode::{Answer, AnswerPacket, Connect, ConnectDecoder, Rewrite
 const READ_BYTES: usize = 1024;
 
 /// Leads the client to a broker, or refuses it.
-pub async fn run(service: Arc<Service>, stream: TcpStream, peer: SocketAddr) {
+pub async fn run(service: Arc<Service>, stream: std::net::TcpStream, peer: SocketAddr) {
     let began = Instant::now();
     let settings = service.settings();
     let mqtt = &settings.spec.settings;
-    if socket::set_up(&stream, mqtt).is_err() {
-        // It has gone already.
-        return service.note_refusal(Refused::ConnectUnfinished.name());
-    }
+    let Ok(stream) = TcpStream::from_std(stream) else {
+        return service.note_refusal("accept_failed");
+    };
     // What a large CONNECT holds is counted until a broker has it.
     let mut ticket = service.waiting.enter(mqtt.max_waiting);
     let deadline = began + mqtt.connect_within;

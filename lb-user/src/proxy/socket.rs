@@ -1,6 +1,6 @@
 //! Sockets: where clients are accepted, and how either side of a connection is set up.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{io, net::SocketAddr, os::fd::AsFd, time::Duration};
 
 use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpSocket, TcpStream};
@@ -18,7 +18,7 @@ const PROBES: u32 = 3;
 
 /// Listens at `address`, which this host need not have yet: a VIP may come later, and go to another
 /// balancer and return.
-pub fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+pub fn listen(address: SocketAddr, settings: &MqttSettings) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
     if address.is_ipv4() {
@@ -28,14 +28,16 @@ pub fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
         socket.set_only_v6(true)?;
     }
     socket.set_nonblocking(true)?;
+    set_up(&socket, settings)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
 }
 
-/// Lets TCP notice when the other side has vanished, and send small packets at once.
-pub fn set_up(stream: &TcpStream, settings: &MqttSettings) -> io::Result<()> {
-    let socket = SockRef::from(stream);
+/// Lets TCP notice when the other side has vanished, and send small packets at once. What a listening
+/// socket accepts from then on begins with its settings, which saves six system calls for each client.
+pub fn set_up(socket: &impl AsFd, settings: &MqttSettings) -> io::Result<()> {
+    let socket = SockRef::from(socket);
     socket.set_tcp_nodelay(true)?;
     let keepalive = TcpKeepalive::new()
         .with_time(settings.tcp_keepalive)
@@ -64,16 +66,25 @@ mod tests {
     #[test]
     fn an_address_that_this_host_has_not_yet_can_be_listened_at() {
         for address in ["192.0.2.77:0", "[2001:db8::77]:0"] {
-            listen(address.parse().unwrap()).unwrap();
+            listen(address.parse().unwrap(), &defaults::MQTT).unwrap();
         }
     }
 
     #[tokio::test]
     async fn either_side_notices_when_the_other_vanishes() {
-        let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
-        let stream = connect(listener.local_addr().unwrap(), &defaults::MQTT).await.unwrap();
-        let socket = SockRef::from(&stream);
-        assert!(socket.keepalive().unwrap() && socket.tcp_nodelay().unwrap());
-        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(defaults::MQTT.tcp_user_timeout));
+        let listener = listen("127.0.0.1:0".parse().unwrap(), &defaults::MQTT).unwrap();
+        let later = MqttSettings { tcp_keepalive: Duration::from_secs(7), ..defaults::MQTT };
+        for settings in [defaults::MQTT, later] {
+            set_up(&listener, &settings).unwrap();
+            let stream = connect(listener.local_addr().unwrap(), &settings).await.unwrap();
+            let (accepted, _) = listener.accept().unwrap();
+            for socket in [SockRef::from(&stream), SockRef::from(&accepted)] {
+                assert!(socket.keepalive().unwrap() && socket.tcp_nodelay().unwrap());
+                assert_eq!(socket.tcp_keepalive_time().unwrap(), settings.tcp_keepalive);
+                assert_eq!(socket.tcp_keepalive_interval().unwrap(), PROBE_EVERY);
+                assert_eq!(socket.tcp_keepalive_retries().unwrap(), PROBES);
+                assert_eq!(socket.tcp_user_timeout().unwrap(), Some(settings.tcp_user_timeout));
+            }
+        }
     }
 }

@@ -55,7 +55,7 @@ impl Rig {
         for _ in 0..brokers {
             listeners.push(TcpListener::bind("127.0.0.1:0").await.unwrap());
         }
-        let rig = Self { proxies: Proxies::new(), spec, brokers: listeners };
+        let rig = Self { proxies: Proxies::here(), spec, brokers: listeners };
         rig.apply(rig.snapshot());
         rig
     }
@@ -79,7 +79,7 @@ impl Rig {
         self.spec.sessions_file = sessions_file;
         // The old listener may not be closed yet.
         self.spec.address = loopback();
-        self.proxies = Proxies::new();
+        self.proxies = Proxies::here();
         self.apply(self.snapshot());
     }
 

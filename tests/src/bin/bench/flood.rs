@@ -114,7 +114,8 @@ fn play(scene: &Scene, mqlb: &Path, length: Duration) -> Result<Seen> {
     let balancer = Balancer::start_program(&topology, &config, mqlb.into())?;
     balancer.wait_active(READY_LIMIT)?;
     let vip = topology.vip(Family::V4);
-    let target = Target { addresses: vec![vip], sources: topology.client_addresses(Family::V4) };
+    let target =
+        Target { addresses: vec![vip], sources: topology.client_addresses(Family::V4), tls: None };
     let load = Load::start(topology.clients(), &target, CLIENTS, Work::Every(PAUSE))?;
     let before = load.measure(length)?;
     let flood = Flood::new(&topology, scene.source, vip)?;

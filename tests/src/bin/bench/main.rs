@@ -6,8 +6,10 @@
 
 mod bpf;
 mod busy;
+mod certificate;
 mod contender;
 mod control;
+mod cpu;
 mod document;
 mod end_to_end;
 mod flood;
@@ -16,6 +18,7 @@ mod machine;
 mod options;
 mod packets;
 mod slab;
+mod splice;
 mod statistics;
 mod table;
 
@@ -31,7 +34,8 @@ use options::{Options, Part};
 
 /// The generated parts of the report.
 #[cfg(test)]
-const BLOCKS: [&str; 6] = ["machine", "packets", "end-to-end", "connections", "control", "flood"];
+const BLOCKS: [&str; 8] =
+    ["machine", "packets", "end-to-end", "connections", "control", "flood", "mqtt-mode", "splice"];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -60,6 +64,8 @@ fn run(options: &Options) -> Result<()> {
                 end_to_end::connections::run(options.quick, &options.mqlb, &print)?
             }
             Part::Control => control::run(options.quick, &options.mqlb, &print)?,
+            Part::MqttMode => end_to_end::mqtt_mode::run(options.quick, &options.mqlb, &print)?,
+            Part::Splice => splice::run(options.quick, &print)?,
             Part::Flood => flood::run(options.quick, &options.mqlb, &print)?,
         };
         print(&format!("\n{}", block.text));

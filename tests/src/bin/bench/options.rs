@@ -12,11 +12,20 @@ pub enum Part {
     Connections,
     Control,
     Flood,
+    MqttMode,
+    Splice,
 }
 
 impl Part {
-    const ALL: [Self; 5] =
-        [Self::Packets, Self::EndToEnd, Self::Connections, Self::Control, Self::Flood];
+    const ALL: [Self; 7] = [
+        Self::Packets,
+        Self::EndToEnd,
+        Self::Connections,
+        Self::Control,
+        Self::Flood,
+        Self::MqttMode,
+        Self::Splice,
+    ];
 
     const fn name(self) -> &'static str {
         match self {
@@ -25,6 +34,8 @@ impl Part {
             Self::Connections => "connections",
             Self::Control => "control",
             Self::Flood => "flood",
+            Self::MqttMode => "mqtt-mode",
+            Self::Splice => "splice",
         }
     }
 }
@@ -105,7 +116,7 @@ mod tests {
         for (line, says) in [
             (
                 "--mqlb m --only speed",
-                "the parts are packets, end-to-end, connections, control, flood",
+                "the parts are packets, end-to-end, connections, control, flood, mqtt-mode, splice",
             ),
             ("--mqlb m --fast", "--quick"),
             ("--mqlb", "--mqlb wants a value"),

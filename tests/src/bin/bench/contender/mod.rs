@@ -1,6 +1,7 @@
 //! What stands between clients and brokers, each with the settings an operator would begin with.
 
 mod configuration;
+mod service;
 
 use std::fs;
 use std::net::SocketAddr;
@@ -18,7 +19,10 @@ use lb_tests::xdp;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
+use super::certificate::Certificate;
 use super::load::Target;
+use configuration::Place;
+pub use service::{BROKER_TLS_PORT, Service};
 
 const READY_LIMIT: Duration = Duration::from_secs(10);
 
@@ -59,6 +63,8 @@ pub struct Running {
 #[derive(Debug)]
 pub enum Program {
     Mqlb(Balancer),
+    /// `mqlb` without a data plane: it has a service in the mode `mqtt` alone.
+    MqlbMqtt(Balancer),
     Proxy(Process),
     /// Rules of the kernel.
     Nftables,
@@ -84,23 +90,33 @@ impl Contender {
         }
     }
 
-    /// Starts it, and waits until it takes connections.
-    pub fn start(self, topology: &Topology, mqlb: &Path) -> Result<Running> {
+    /// Starts it for such a service, and waits until it takes connections.
+    pub fn start(self, topology: &Topology, mqlb: &Path, service: &Service) -> Result<Running> {
         let family = Family::V4;
-        let brokers = (0..topology.brokers()).map(|index| topology.broker_address(index, family));
-        let (program, addresses) = match self {
-            Self::Direct => (None, brokers.collect()),
-            Self::Passing => (Some(self.start_program(topology, mqlb)?), brokers.collect()),
-            _ => (Some(self.start_program(topology, mqlb)?), vec![topology.vip(family)]),
+        let tls = service.certificate().map(|certificate| certificate.clients.clone());
+        let mut brokers = Place::of(topology).brokers;
+        if tls.is_some() {
+            for broker in &mut brokers {
+                broker.set_port(BROKER_TLS_PORT);
+            }
+        }
+        let program = match self {
+            Self::Direct => None,
+            _ => Some(self.start_program(topology, mqlb, service)?),
         };
-        let target = Target { addresses, sources: topology.client_addresses(family) };
+        let addresses = match self {
+            Self::Direct | Self::Passing => brokers,
+            _ => vec![topology.vip(family)],
+        };
+        let target = Target { addresses, sources: topology.client_addresses(family), tls };
         Ok(Running { target, program })
     }
 
-    fn start_program(self, topology: &Topology, mqlb: &Path) -> Result<Program> {
+    fn start_program(self, topology: &Topology, mqlb: &Path, service: &Service) -> Result<Program> {
         let directory = topology.scratch().path();
         let balancer = topology.balancer();
-        let vip = topology.vip(Family::V4);
+        let place = Place::of(topology);
+        let vip = place.vip;
         let proxy = |name: &str, text: String, command: &mut Command| {
             let file = directory.join(format!("{name}.conf"));
             fs::write(&file, text).with_context(|| format!("write {}", file.display()))?;
@@ -117,19 +133,25 @@ impl Contender {
                 Ok(Program::Passing { _attached: attached? })
             }
             Self::Mqlb => {
-                let balancer =
-                    Balancer::start_program(topology, &mqlb_config(topology), mqlb.into())?;
+                let config = match service {
+                    Service::Tcp => mqlb_config(topology),
+                    Service::Mqtt(certificate) => mqtt_config(topology, certificate.as_ref()),
+                };
+                let balancer = Balancer::start_program(topology, &config, mqlb.into())?;
                 balancer.wait_active(READY_LIMIT)?;
-                Ok(Program::Mqlb(balancer))
+                Ok(match service {
+                    Service::Tcp => Program::Mqlb(balancer),
+                    Service::Mqtt(_) => Program::MqlbMqtt(balancer),
+                })
             }
             Self::Haproxy => proxy(
                 "haproxy",
-                configuration::haproxy(topology),
+                configuration::haproxy(&place, service),
                 Command::new("haproxy").args(["-db", "-f"]),
             ),
             Self::Nginx => proxy(
                 "nginx",
-                configuration::nginx(topology),
+                configuration::nginx(&place, service),
                 Command::new("nginx").args(["-e", "stderr", "-p"]).arg(directory).arg("-c"),
             ),
             Self::Nftables => {
@@ -140,6 +162,26 @@ impl Contender {
     }
 }
 
+impl Program {
+    /// Its processes.
+    pub fn processes(&self) -> Result<Vec<u32>> {
+        match self {
+            Self::Mqlb(balancer) | Self::MqlbMqtt(balancer) => {
+                Ok(vec![balancer.process().context("mqlb runs")?.pid()])
+            }
+            Self::Proxy(process) => family(process.pid()),
+            Self::Nftables | Self::Passing { .. } => Ok(Vec::new()),
+        }
+    }
+}
+
+/// A process and its children.
+fn family(pid: u32) -> Result<Vec<u32>> {
+    let file = format!("/proc/{pid}/task/{pid}/children");
+    let text = fs::read_to_string(&file).with_context(|| format!("read {file}"))?;
+    Ok(text.split_whitespace().flat_map(str::parse).chain([pid]).collect())
+}
+
 impl Running {
     /// Ends it, and takes it out of the packets' way.
     pub fn stop(self, topology: &Topology) -> Result<()> {
@@ -148,8 +190,11 @@ impl Running {
             Some(Program::Mqlb(mut balancer)) => {
                 balancer.stop()?;
                 balancer.detach()?;
-                // The next start begins with nothing, as the first did.
-                fs::remove_dir_all(topology.scratch().join("state")).context("remove the state")
+                forget(topology)
+            }
+            Some(Program::MqlbMqtt(mut balancer)) => {
+                balancer.stop()?;
+                forget(topology)
             }
             Some(Program::Proxy(process)) => {
                 process.signal(Signal::SIGTERM)?;
@@ -159,6 +204,11 @@ impl Running {
             Some(Program::Nftables) => nftables::stop(topology),
         }
     }
+}
+
+/// The next start begins with nothing, as the first did.
+fn forget(topology: &Topology) -> Result<()> {
+    fs::remove_dir_all(topology.scratch().join("state")).context("remove the state")
 }
 
 /// What the network must have for all contenders.
@@ -189,6 +239,23 @@ pub fn mqlb_config(topology: &Topology) -> serde_json::Value {
     let addresses: Vec<&str> = [first.as_str()].into_iter().chain(MORE_SOURCES).collect();
     config["nat"]["addresses"] = json!(addresses);
     config["services"][0]["health"] = json!({ "type": "tcp" });
+    config
+}
+
+/// One service on IPv4 in the mode `mqtt`, and nothing to attach to; otherwise the defaults.
+fn mqtt_config(topology: &Topology, certificate: Option<&Certificate>) -> serde_json::Value {
+    let mut config = mqlb_config(topology);
+    if let Some(keys) = config.as_object_mut() {
+        keys.remove("interfaces");
+        keys.remove("nat");
+    }
+    let service = &mut config["services"][0];
+    service["mode"] = json!("mqtt");
+    service["mqtt"] = json!({ "sticky": {} });
+    if let Some(files) = certificate {
+        let pair = json!({ "certificate_file": files.chain, "key_file": files.key });
+        service["mqtt"]["tls"] = json!({ "certificates": [pair], "min_version": "1.3" });
+    }
     config
 }
 

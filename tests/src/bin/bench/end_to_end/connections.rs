@@ -9,7 +9,7 @@ use lb_tests::broker::Broker;
 use lb_tests::topology::{Arms, Topology};
 
 use super::turn;
-use crate::contender::{self, Contender};
+use crate::contender::{self, Contender, Service};
 use crate::document::Block;
 use crate::statistics::{median, range};
 use crate::table::{Table, figure};
@@ -35,7 +35,7 @@ pub fn run(quick: bool, mqlb: &Path, print: &dyn Fn(&str)) -> Result<Block> {
             // Each of them is the first in every third round.
             let index = (number + turn) % CONTENDERS.len();
             let contender = CONTENDERS[index];
-            let running = contender.start(&topology, mqlb)?;
+            let running = contender.start(&topology, mqlb, &Service::Tcp)?;
             let per_second = turn::connections(&running, &topology, warm_up, length);
             running.stop(&topology)?;
             round[index] = per_second.with_context(|| contender.name())?;

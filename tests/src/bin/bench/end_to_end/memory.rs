@@ -13,7 +13,7 @@ use lb_tests::netns::Namespace;
 use lb_tests::topology::Topology;
 
 use crate::bpf;
-use crate::contender::{Contender, Program, Running};
+use crate::contender::{Contender, Program, Running, Service};
 use crate::load::{Load, Work};
 use crate::slab;
 
@@ -24,28 +24,48 @@ pub const PORT_BYTES: f64 = size_of::<lb_common::port::Port>() as f64;
 /// file that belong to it, and its place in an epoll.
 const SOCKET: [&str; 5] = ["TCP", "sock_inode_cache", "filp", "dentry", "eventpoll_epi"];
 
+/// What an idle connection takes, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Grown {
+    /// Of the memory of its processes.
+    pub resident: f64,
+    /// Of the kernel's: sockets, or entries of tables.
+    pub kernel: f64,
+}
+
+impl Grown {
+    /// Both.
+    pub const fn total(self) -> f64 {
+        self.resident + self.kernel
+    }
+}
+
 /// Grown by `connections` idle connections, in bytes per connection; `None` where there is nothing
 /// to grow.
 pub fn measure(
     contender: Contender,
     topology: &Topology,
     mqlb: &Path,
+    service: &Service,
     connections: usize,
-) -> Result<Option<f64>> {
-    let running = contender.start(topology, mqlb)?;
+) -> Result<Option<Grown>> {
+    let running = contender.start(topology, mqlb, service)?;
     let grown = grown(&running, topology, connections);
     running.stop(topology)?;
     grown
 }
 
-fn grown(running: &Running, topology: &Topology, connections: usize) -> Result<Option<f64>> {
+fn grown(running: &Running, topology: &Topology, connections: usize) -> Result<Option<Grown>> {
     let Some(program) = &running.program else { return Ok(None) };
     let before = bytes(program, topology)?;
     let load = Load::start(topology.clients(), &running.target, connections, Work::Idle)?;
     let after = bytes(program, topology)?;
     drop(load);
-    let grown = (after - before) / connections as f64;
-    Ok(Some(grown + allocated(program, topology)?))
+    let each = |before: f64, after: f64| (after - before) / connections as f64;
+    Ok(Some(Grown {
+        resident: each(before.resident, after.resident),
+        kernel: each(before.kernel, after.kernel) + allocated(program, topology)?,
+    }))
 }
 
 /// What a connection takes of tables.
@@ -56,29 +76,30 @@ fn allocated(program: &Program, topology: &Topology) -> Result<f64> {
             let flows = bpf::open(&maps.join(lb_common::layout::maps::FLOWS))?;
             Ok(bpf::bytes_per_entry(&flows)? + PORT_BYTES)
         }
-        Program::Proxy(_) | Program::Passing { .. } => Ok(0.0),
+        Program::MqlbMqtt(_) | Program::Proxy(_) | Program::Passing { .. } => Ok(0.0),
         // One entry, without its extensions. Entries cannot be counted: those of the connections
         // before are still leaving.
         Program::Nftables => slab::object_bytes(&["nf_conntrack"]),
     }
 }
 
-fn bytes(program: &Program, topology: &Topology) -> Result<f64> {
+/// What all connections together take, and what was there before.
+fn bytes(program: &Program, topology: &Topology) -> Result<Grown> {
     match program {
         Program::Mqlb(balancer) => {
             let process = balancer.process().context("mqlb runs")?;
             let maps = topology.scratch().bpffs().join("mqlb/maps");
-            Ok(memory_of(process.pid())? + bpf::memory_of_all(&maps)?)
+            Ok(Grown { resident: memory_of(process.pid())?, kernel: bpf::memory_of_all(&maps)? })
         }
-        Program::Proxy(process) => {
-            let mut bytes = 0.0;
-            for pid in family(process.pid())? {
-                bytes += memory_of(pid)?;
+        Program::MqlbMqtt(_) | Program::Proxy(_) => {
+            let mut resident = 0.0;
+            for pid in program.processes()? {
+                resident += memory_of(pid)?;
             }
             let socket = slab::object_bytes(&SOCKET)?;
-            Ok(bytes + sockets(topology.balancer())? * socket)
+            Ok(Grown { resident, kernel: sockets(topology.balancer())? * socket })
         }
-        Program::Nftables | Program::Passing { .. } => Ok(0.0),
+        Program::Nftables | Program::Passing { .. } => Ok(Grown { resident: 0.0, kernel: 0.0 }),
     }
 }
 
@@ -89,13 +110,6 @@ fn memory_of(pid: u32) -> Result<f64> {
     let kib = text.lines().find_map(|line| line.strip_prefix("Pss:")?.split_whitespace().next());
     Ok(kib.and_then(|kib| kib.parse::<f64>().ok()).with_context(|| format!("{file} has no Pss"))?
         * 1024.0)
-}
-
-/// A process and its children.
-fn family(pid: u32) -> Result<Vec<u32>> {
-    let file = format!("/proc/{pid}/task/{pid}/children");
-    let text = fs::read_to_string(&file).with_context(|| format!("read {file}"))?;
-    Ok(text.split_whitespace().flat_map(str::parse).chain([pid]).collect())
 }
 
 /// The TCP sockets of a namespace that are in use.

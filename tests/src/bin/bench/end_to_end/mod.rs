@@ -6,6 +6,7 @@
 
 pub mod connections;
 mod memory;
+pub mod mqtt_mode;
 mod tables;
 mod turn;
 
@@ -18,7 +19,7 @@ use anyhow::{Context as _, Result};
 use lb_tests::broker::Broker;
 use lb_tests::topology::{Arms, Topology};
 
-use super::contender::{self, Contender};
+use super::contender::{self, Contender, Service};
 use super::document::Block;
 use turn::Turn;
 
@@ -64,7 +65,7 @@ pub fn run(quick: bool, mqlb: &Path, print: &dyn Fn(&str)) -> Result<Block> {
         let mut turns = Vec::new();
         for contender in Contender::ALL {
             let name = contender.name();
-            let turn = turn::take(contender, &topology, mqlb, &lengths);
+            let turn = turn::take(contender, &topology, mqlb, &Service::Tcp, &lengths);
             let turn = turn.with_context(|| format!("round {number}, {name}"))?;
             print(&format!("round {number} of {}: {name:8} {turn}", lengths.rounds));
             turns.push(turn);
@@ -74,9 +75,10 @@ pub fn run(quick: bool, mqlb: &Path, print: &dyn Fn(&str)) -> Result<Block> {
     let mut bytes = Vec::new();
     for contender in Contender::ALL {
         let name = contender.name();
-        let measured = memory::measure(contender, &topology, mqlb, lengths.idle_connections);
+        let connections = lengths.idle_connections;
+        let measured = memory::measure(contender, &topology, mqlb, &Service::Tcp, connections);
         let measured = measured.with_context(|| format!("memory of {name}"))?;
-        bytes.push(measured);
+        bytes.push(measured.map(memory::Grown::total));
     }
     drop(brokers);
     Ok(Block { name: "end-to-end", text: tables::write(&rounds, &bytes) })

@@ -114,6 +114,7 @@ mod tests {
             p50_us: 200.0,
             p99_us: 300.0,
             busy_s_per_million: 100.0 + 10.0 * (1.0 - speed),
+            own: None,
         };
         [turn(direct), turn(others), turn(others / 2.0), turn(others), turn(others)]
     }

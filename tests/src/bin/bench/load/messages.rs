@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::io::AsyncReadExt as _;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use super::{Shared, packets, socket};
@@ -19,7 +18,7 @@ pub async fn live(shared: Arc<Shared>, client: usize, pause: Option<Duration>) {
 
 async fn exchange(shared: &Shared, client: usize, pause: Option<Duration>) -> Result<()> {
     let mut stream = socket::open_in_turn(shared, client).await?;
-    stream.write_all(&packets::subscribe(client)).await.context("send SUBSCRIBE")?;
+    socket::send(&mut stream, &packets::subscribe(client)).await.context("send SUBSCRIBE")?;
     socket::expect(&mut stream, &packets::SUBACK).await.context("wait for SUBACK")?;
     shared.note_ready();
     let mut round =
@@ -47,7 +46,7 @@ async fn exchange(shared: &Shared, client: usize, pause: Option<Duration>) -> Re
 
 /// A message's way to the broker and back.
 struct Round {
-    stream: TcpStream,
+    stream: socket::Stream,
     sent: Vec<u8>,
     returned: Vec<u8>,
     count: u64,
@@ -57,7 +56,7 @@ impl Round {
     async fn make(&mut self) -> Result<()> {
         self.count += 1;
         packets::number(&mut self.sent, self.count);
-        self.stream.write_all(&self.sent).await.context("publish")?;
+        socket::send(&mut self.stream, &self.sent).await.context("publish")?;
         self.stream.read_exact(&mut self.returned).await.context("wait for the message")?;
         ensure!(self.returned == self.sent, "another message came back");
         Ok(())

@@ -21,6 +21,8 @@ use hdrhistogram::Histogram;
 use lb_tests::netns::Namespace;
 use tokio::sync::{Semaphore, watch};
 
+use crate::certificate::Tls;
+
 const THREADS: usize = 2;
 
 /// How many clients that stay connect at the same time.
@@ -39,6 +41,8 @@ pub struct Target {
     pub addresses: Vec<SocketAddr>,
     /// Where they connect from.
     pub sources: Vec<IpAddr>,
+    /// How they begin TLS there, if they do.
+    pub tls: Option<Tls>,
 }
 
 /// What the clients do.

@@ -1,4 +1,4 @@
-//! One TCP connection with an MQTT session on it.
+//! One connection with an MQTT session on it.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd as _;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
@@ -15,21 +15,31 @@ use super::{Shared, packets};
 /// A lost SYN is sent again after a second.
 const LIMIT: Duration = Duration::from_secs(5);
 
+/// Bytes to and from a service, with TLS or without.
+pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Duplex for S {}
+
+/// See [`Duplex`].
+pub type Stream = Box<dyn Duplex>;
+
 /// Connects client number `client`; `turn` is which of its connections this is.
-pub async fn open(
-    shared: &Shared,
-    client: usize,
-    turn: usize,
-    connect: &[u8],
-) -> Result<TcpStream> {
+pub async fn open(shared: &Shared, client: usize, turn: usize, connect: &[u8]) -> Result<Stream> {
     let opening = async {
         let sources = &shared.target.sources;
         let addresses = &shared.target.addresses;
         // Every client goes round all sources and addresses, each beginning elsewhere.
         let place = client + turn;
         let source = sources[place / addresses.len() % sources.len()];
-        let mut stream = tcp(source, addresses[place % addresses.len()]).await?;
-        stream.write_all(connect).await.context("send CONNECT")?;
+        let stream = tcp(source, addresses[place % addresses.len()]).await?;
+        let mut stream: Stream = match &shared.target.tls {
+            None => Box::new(stream),
+            Some(tls) => {
+                let shaken = tls.connector.connect(tls.name.clone(), stream).await;
+                Box::new(shaken.context("begin TLS")?)
+            }
+        };
+        send(&mut stream, connect).await.context("send CONNECT")?;
         expect(&mut stream, &packets::CONNACK).await.context("wait for CONNACK")?;
         Ok(stream)
     };
@@ -37,16 +47,19 @@ pub async fn open(
 }
 
 /// Connects to stay, with no more others at the same time than a queue of a broker can take.
-pub async fn open_in_turn(shared: &Shared, client: usize) -> Result<TcpStream> {
+pub async fn open_in_turn(shared: &Shared, client: usize) -> Result<Stream> {
     let _turn = shared.opening.acquire().await?;
     open(shared, client, 0, &packets::connect(shared.number, client)).await
 }
 
+/// Sends these bytes, all of them, now.
+pub async fn send(stream: &mut Stream, bytes: &[u8]) -> io::Result<()> {
+    stream.write_all(bytes).await?;
+    stream.flush().await
+}
+
 /// Waits for exactly these bytes.
-pub async fn expect<const LENGTH: usize>(
-    stream: &mut TcpStream,
-    bytes: &[u8; LENGTH],
-) -> Result<()> {
+pub async fn expect<const LENGTH: usize>(stream: &mut Stream, bytes: &[u8; LENGTH]) -> Result<()> {
     let mut answer = [0; LENGTH];
     stream.read_exact(&mut answer).await?;
     ensure!(answer == *bytes, "{answer:?} came instead of {bytes:?}");
