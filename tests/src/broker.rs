@@ -29,7 +29,7 @@ const MAX_PACKET_BYTES: usize = 64 * 1024;
 pub enum Kind {
     /// The Debian package.
     Mosquitto,
-    /// The same, with these lines behind the usual configuration.
+    /// The same, with further lines of its configuration, such as another listener.
     MosquittoWith(String),
     /// A program that serves MQTT on [`MQTT_PORT`] of all addresses, with its arguments: this
     /// program itself, told to call [`crate::embedded::serve`].
@@ -134,8 +134,8 @@ fn exchange(stream: &mut TcpStream, packet: &Packet) -> Result<()> {
 
 fn command(kind: &Kind, name: &str, directory: &Path) -> Result<Command> {
     match kind {
-        Kind::Mosquitto => mosquitto(name, directory, MOSQUITTO),
-        Kind::MosquittoWith(lines) => mosquitto(name, directory, &format!("{MOSQUITTO}{lines}")),
+        Kind::Mosquitto => mosquitto(name, directory, ""),
+        Kind::MosquittoWith(lines) => mosquitto(name, directory, lines),
         Kind::Program(program, arguments) => {
             let mut command = Command::new(program);
             command.args(arguments);
@@ -144,9 +144,10 @@ fn command(kind: &Kind, name: &str, directory: &Path) -> Result<Command> {
     }
 }
 
-fn mosquitto(name: &str, directory: &Path, configuration: &str) -> Result<Command> {
+fn mosquitto(name: &str, directory: &Path, lines: &str) -> Result<Command> {
     let file = directory.join(format!("{name}.conf"));
-    fs::write(&file, configuration).with_context(|| format!("write {}", file.display()))?;
+    let text = format!("{MOSQUITTO}{lines}");
+    fs::write(&file, text).with_context(|| format!("write {}", file.display()))?;
     let mut command = Command::new(find_mosquitto());
     command.arg("-c").arg(file);
     Ok(command)

@@ -1,17 +1,17 @@
-//! A flood: SYNs that nobody means, at the speed of a driver.
+//! Floods at the speed of a driver: SYNs that nobody means, and segments of connections.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use anyhow::{Context as _, Result};
 use lb_ebpf::host::Frame;
-use lb_ebpf::parse::tcp_flags::SYN;
+use lb_ebpf::parse::tcp_flags::{ACK, SYN};
 use nix::ifaddrs::getifaddrs;
 
 use crate::netns::Namespace;
 use crate::topology::Topology;
 use crate::xdp::Injector;
 
-/// Different SYNs, sent one after the other, again and again.
+/// Different frames, sent one after the other, again and again.
 const FRAMES: u16 = 1024;
 
 /// How often each is sent before the next: to begin anew takes the kernel some 10 ms.
@@ -29,7 +29,7 @@ pub enum Source {
 /// In no network of a topology; the forged ones lie before it.
 const FIRST_FORGED: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 18, 0, 0));
 
-/// SYNs to a service, out of the switch's port towards the balancer.
+/// Segments to a service, out of the switch's port towards the balancer.
 #[derive(Debug)]
 pub struct Flood {
     switch: Namespace,
@@ -39,8 +39,26 @@ pub struct Flood {
 }
 
 impl Flood {
-    /// From `source` to `vip`.
+    /// SYNs from `source` to `vip`.
     pub fn new(topology: &Topology, source: Source, vip: SocketAddr) -> Result<Self> {
+        Self::of(topology, source, vip, |frame| frame)
+    }
+
+    /// Segments with a PINGREQ to `vip`, of connections of one client of IPv4 that nobody knows.
+    pub fn of_data(topology: &Topology, vip: SocketAddr) -> Result<Self> {
+        Self::of(topology, Source::One(FIRST_FORGED), vip, |frame| Frame {
+            flags: ACK,
+            payload: vec![0xc0, 0],
+            ..frame
+        })
+    }
+
+    fn of(
+        topology: &Topology,
+        source: Source,
+        vip: SocketAddr,
+        change: impl Fn(Frame) -> Frame,
+    ) -> Result<Self> {
         let to = mac(topology.balancer(), topology.interfaces()[0])?;
         let from = mac(topology.clients(), "eth0")?;
         let address = match source {
@@ -49,7 +67,7 @@ impl Flood {
         };
         let frame = |i: u16| {
             let frame = Frame::new((address, 10_000 + i), (vip.ip(), vip.port()), SYN);
-            Frame { ethernet: (to, from), sequence: u32::from(i), ..frame }.bytes().0
+            change(Frame { ethernet: (to, from), sequence: u32::from(i), ..frame }).bytes().0
         };
         Ok(Self {
             switch: topology.switch().clone(),
@@ -59,20 +77,23 @@ impl Flood {
         })
     }
 
-    /// Sends SYNs until `enough` says so of how many were sent, but never more than `most`.
+    /// Sends until `enough` says so of how many were sent, but never more than `most`.
     pub fn send(&self, most: u64, enough: impl Fn(u64) -> bool + Sync) -> Result<u64> {
-        self.switch.run(|| {
-            let injector = Injector::new(self.port, self.forges)?;
-            let mut sent = 0;
-            for frame in self.frames.iter().cycle() {
-                if sent >= most || enough(sent) {
-                    break;
-                }
-                injector.send(frame, TIMES)?;
-                sent += u64::from(TIMES);
+        self.switch.run(|| self.send_from_here(most, &enough))?
+    }
+
+    /// The same from this thread, which is in the switch's namespace.
+    pub fn send_from_here(&self, most: u64, enough: impl Fn(u64) -> bool) -> Result<u64> {
+        let injector = Injector::new(self.port, &self.frames[0], self.forges)?;
+        let mut sent = 0;
+        for frame in self.frames.iter().cycle() {
+            if sent >= most || enough(sent) {
+                break;
             }
-            Ok(sent)
-        })?
+            injector.send(frame, TIMES)?;
+            sent += u64::from(TIMES);
+        }
+        Ok(sent)
     }
 }
 

@@ -100,6 +100,20 @@ impl Topology {
         Ok(topology)
     }
 
+    /// Whether the ports towards the balancer drop whatever it sends: for measuring, when nobody is
+    /// to be given it.
+    pub fn drop_what_the_balancer_sends(&mut self, drop: bool) -> Result<()> {
+        let verdict = if drop { xdp::Verdict::Drop } else { xdp::Verdict::Pass };
+        // There is one program for each, and room for one only.
+        self.programs.clear();
+        let ports = self.balancer_ports();
+        let attached = self
+            .switch
+            .run(|| ports.iter().map(|port| xdp::attach(port, verdict)).collect::<Result<_>>())?;
+        self.programs = attached.context("exchange the programs of the switch's ports")?;
+        Ok(())
+    }
+
     /// Connects one more broker's namespace, and returns its index.
     pub fn add_broker(&mut self) -> Result<usize> {
         let index = self.brokers.len();

@@ -15,6 +15,8 @@ use nix::net::if_::if_nametoindex;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(i32)]
 pub enum Verdict {
+    /// Nowhere; only the interface's counter of packets knows of it.
+    Drop = 1,
     /// On to the kernel, as if there were no program.
     Pass = 2,
     /// Back out of the interface it came in by.
@@ -104,10 +106,14 @@ pub fn attach(interface: &str, verdict: Verdict) -> Result<Attached> {
 
 impl Injector {
     /// Out of `interface`, in the namespace of the calling thread; the driver of its other end runs
-    /// an XDP program. If `forges`, IPv4 frames have ever other source addresses.
-    pub fn new(interface: &str, forges: bool) -> Result<Self> {
+    /// an XDP program. All frames begin like `frame`, up to the IPv4 source address. If `forges`, they
+    /// have ever other ones.
+    pub fn new(interface: &str, frame: &[u8], forges: bool) -> Result<Self> {
         let index = if_nametoindex(interface).with_context(|| format!("find {interface}"))?;
-        let mut program = if forges { forging() } else { Vec::new() };
+        let mut program = restoring(frame)?;
+        if forges {
+            program.extend(forging());
+        }
         // r1 = interface; r2 = 0; r0 = bpf_redirect(r1, r2); exit
         program.extend([
             Instruction::set(1, index.cast_signed()),
@@ -147,6 +153,29 @@ impl Instruction {
     const fn set(register: u8, value: i32) -> Self {
         Self::new(0xb7, register, 0, value)
     }
+}
+
+/// Where an IPv4 source address lies behind an Ethernet header.
+const SOURCE: usize = 26;
+
+/// Writes what comes before the IPv4 source address as it is in `frame`. What a frame became where
+/// it was sent, its memory holds when it is used again: other Ethernet addresses, one hop less.
+fn restoring(frame: &[u8]) -> Result<Vec<Instruction>> {
+    let beginning = frame.get(..SOURCE).context("the frame is too short for IPv4")?;
+    // r2 = data; r3 = data_end; r4 = r2 + SOURCE; if r4 > r3, skip what follows
+    let mut program = vec![
+        Instruction::new(0x61, 0x12, 0, 0),
+        Instruction::new(0x61, 0x13, 4, 0),
+        Instruction::new(0xbf, 0x24, 0, 0),
+        Instruction::new(0x07, 0x04, 0, SOURCE as i32),
+        Instruction::new(0x2d, 0x34, (SOURCE / 2) as i16, 0),
+    ];
+    let halves = (0i16..).step_by(2).zip(beginning.chunks_exact(2));
+    program.extend(halves.map(|(offset, half)| {
+        // *(u16 *)(r2 + offset) = half
+        Instruction::new(0x6a, 0x02, offset, i32::from(u16::from_ne_bytes([half[0], half[1]])))
+    }));
+    Ok(program)
 }
 
 /// Adds one to the lower half of the IPv4 source address, and takes one from the upper half, so that

@@ -22,6 +22,9 @@ pub enum PrepareError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// There are no threads for connections.
+    #[error("start threads for connections: {0}")]
+    Workers(#[source] io::Error),
     /// It cannot connect to brokers from an address.
     #[error("service {service}: connect from {address}: {source}")]
     Source {
@@ -56,9 +59,6 @@ pub enum PrepareError {
         /// Why.
         source: StickyFileError,
     },
-    /// The threads for its connections cannot be started.
-    #[error("start threads for connections: {0}")]
-    Workers(#[source] io::Error),
     /// Its log cannot be opened.
     #[error("service {service}: open the log of connections {}: {source}", .path.display())]
     Log {
@@ -83,11 +83,11 @@ impl PrepareError {
                 "ports below 1024 need CAP_NET_BIND_SERVICE: see docs/privileges.md"
             }
             Self::Listen { .. } => "choose a VIP and port that this host can listen at",
+            Self::Workers(_) => "this machine is short of resources",
             Self::Source { .. } => {
                 "give this host the address, as by `ip address add`, or remove it from \
                  services[].mqtt.addresses"
             }
-            Self::Workers(_) => "this machine is short of resources",
             Self::Tls { source, .. } => source.hint(),
             Self::Load { .. } => "see the settings below `mqtt.load`, and the files that they name",
             Self::Log { .. } => "its directory must exist, and mqlb be allowed to write there",

@@ -50,10 +50,12 @@ pub(super) fn prepare(
         let name = &spec.name;
         let before = running.get(&spec.address);
         let log = log(spec, &mut logs)?;
-        let listen = || socket::listen(spec.address, &spec.settings);
-        let listener = before.is_none().then(listen).transpose().map_err(|source| {
-            PrepareError::Listen { service: name.clone(), address: spec.address, source }
-        })?;
+        let listener = match before {
+            Some(_) => None,
+            None => Some(socket::listen(spec.address, &spec.settings).map_err(|source| {
+                PrepareError::Listen { service: name.clone(), address: spec.address, source }
+            })?),
+        };
         can_connect(spec)?;
         let tls = before.map(|service| service.settings().tls).unwrap_or_default();
         let tls = TlsSides::load(&spec.settings, &tls, reread)

@@ -43,10 +43,10 @@ const FAREWELL: Duration = Duration::from_secs(3);
 pub struct Proxies {
     running: Mutex<BTreeMap<SocketAddr, Running>>,
     runtime: Handle,
-    /// Where connections live; started with the first service.
-    workers: OnceLock<Arc<Workers>>,
     /// What readings of loads share.
     load_slots: Arc<Semaphore>,
+    /// Where connections live; started with the first service.
+    workers: OnceLock<Arc<Workers>>,
 }
 
 #[derive(Debug)]
@@ -94,12 +94,9 @@ impl Proxies {
     /// Outside of a tokio runtime, which accepts for it and starts its threads.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            running: Mutex::default(),
-            runtime: Handle::current(),
-            workers: OnceLock::new(),
-            load_slots: Arc::new(Semaphore::new(CONCURRENT_READINGS)),
-        }
+        let load_slots = Arc::new(Semaphore::new(CONCURRENT_READINGS));
+        let (runtime, workers) = (Handle::current(), OnceLock::new());
+        Self { running: Mutex::default(), runtime, load_slots, workers }
     }
 
     /// None yet, with connections on the runtime of a test.

@@ -13,6 +13,7 @@ mod cpu;
 mod document;
 mod end_to_end;
 mod flood;
+mod live;
 mod load;
 mod machine;
 mod options;
@@ -34,8 +35,17 @@ use options::{Options, Part};
 
 /// The generated parts of the report.
 #[cfg(test)]
-const BLOCKS: [&str; 8] =
-    ["machine", "packets", "end-to-end", "connections", "control", "flood", "mqtt-mode", "splice"];
+const BLOCKS: [&str; 9] = [
+    "machine",
+    "packets",
+    "live",
+    "end-to-end",
+    "connections",
+    "control",
+    "flood",
+    "mqtt-mode",
+    "splice",
+];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -67,6 +77,7 @@ fn run(options: &Options) -> Result<()> {
             Part::MqttMode => end_to_end::mqtt_mode::run(options.quick, &options.mqlb, &print)?,
             Part::Splice => splice::run(options.quick, &print)?,
             Part::Flood => flood::run(options.quick, &options.mqlb, &print)?,
+            Part::Live => live::run(options.quick, &options.mqlb, &print)?,
         };
         print(&format!("\n{}", block.text));
         blocks.push(block);

@@ -12,17 +12,19 @@ pub enum Part {
     Connections,
     Control,
     Flood,
+    Live,
     MqttMode,
     Splice,
 }
 
 impl Part {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Packets,
         Self::EndToEnd,
         Self::Connections,
         Self::Control,
         Self::Flood,
+        Self::Live,
         Self::MqttMode,
         Self::Splice,
     ];
@@ -34,6 +36,7 @@ impl Part {
             Self::Connections => "connections",
             Self::Control => "control",
             Self::Flood => "flood",
+            Self::Live => "live",
             Self::MqttMode => "mqtt-mode",
             Self::Splice => "splice",
         }
