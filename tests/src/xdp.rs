@@ -156,19 +156,19 @@ impl Instruction {
 }
 
 /// Where an IPv4 source address lies behind an Ethernet header.
-const SOURCE: usize = 26;
+const SOURCE: u8 = 26;
 
 /// Writes what comes before the IPv4 source address as it is in `frame`. What a frame became where
 /// it was sent, its memory holds when it is used again: other Ethernet addresses, one hop less.
 fn restoring(frame: &[u8]) -> Result<Vec<Instruction>> {
-    let beginning = frame.get(..SOURCE).context("the frame is too short for IPv4")?;
+    let beginning = frame.get(..SOURCE.into()).context("the frame is too short for IPv4")?;
     // r2 = data; r3 = data_end; r4 = r2 + SOURCE; if r4 > r3, skip what follows
     let mut program = vec![
         Instruction::new(0x61, 0x12, 0, 0),
         Instruction::new(0x61, 0x13, 4, 0),
         Instruction::new(0xbf, 0x24, 0, 0),
-        Instruction::new(0x07, 0x04, 0, SOURCE as i32),
-        Instruction::new(0x2d, 0x34, (SOURCE / 2) as i16, 0),
+        Instruction::new(0x07, 0x04, 0, SOURCE.into()),
+        Instruction::new(0x2d, 0x34, (SOURCE / 2).into(), 0),
     ];
     let halves = (0i16..).step_by(2).zip(beginning.chunks_exact(2));
     program.extend(halves.map(|(offset, half)| {
