@@ -5,7 +5,7 @@ use std::{io, time::Duration};
 
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
-    time::{Instant, sleep_until},
+    time::{Instant, sleep_until, timeout},
 };
 
 use super::{end::End, offer::MAX_ANSWER_BYTES, registry::Connection};
@@ -53,7 +53,16 @@ where
 {
     /// Hands on `first`, and all that comes, until the CONNACK; that is returned with what came behind
     /// it, and is still to be sent. `ahead` is what the client has sent behind its CONNECT.
-    pub async fn finish(mut self, first: Answer, ahead: Vec<u8>) -> Result<Answer, End> {
+    pub async fn finish(self, first: Answer, ahead: Vec<u8>) -> Result<Answer, End> {
+        let connection = self.connection;
+        tokio::select! {
+            biased;
+            order = connection.ordered() => Err(End::Ordered(order)),
+            end = self.exchange(first, ahead) => end,
+        }
+    }
+
+    async fn exchange(mut self, first: Answer, ahead: Vec<u8>) -> Result<Answer, End> {
         self.pass_to_broker(&ahead).await?;
         let mut decoder = ConnackDecoder::new(Version::V5, MAX_ANSWER_BYTES);
         let mut answer = Some(first);
@@ -71,7 +80,6 @@ where
                 answer = decoder.feed(&behind).map_err(no_answer)?;
             }
             tokio::select! {
-                order = self.connection.ordered() => return Err(End::Ordered(order)),
                 () = sleep_until(deadline) => return Err(late(turn)),
                 read = self.broker.read(&mut from_broker) => {
                     let read = read.map_err(End::BrokerFailed)?;
@@ -97,14 +105,16 @@ where
 
     async fn pass_to_broker(&mut self, bytes: &[u8]) -> Result<(), End> {
         if !bytes.is_empty() {
-            write(self.broker, bytes).await.map_err(End::BrokerFailed)?;
+            let taken = timeout(self.patience.broker, write(self.broker, bytes)).await;
+            taken.map_err(|_| late(Turn::Broker))?.map_err(End::BrokerFailed)?;
             self.connection.note_to_backend(bytes.len(), Instant::now());
         }
         Ok(())
     }
 
     async fn pass_to_client(&mut self, bytes: &[u8]) -> Result<(), End> {
-        write(self.client, bytes).await.map_err(End::ClientFailed)?;
+        let taken = timeout(self.patience.client, write(self.client, bytes)).await;
+        taken.map_err(|_| late(Turn::Client))?.map_err(End::ClientFailed)?;
         self.connection.note_to_client(bytes.len());
         Ok(())
     }

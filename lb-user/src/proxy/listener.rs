@@ -32,15 +32,15 @@ pub async fn accept(
 ) {
     let mut complained = false;
     loop {
-        let accepted = tokio::select! {
+        let (room, accepted) = tokio::select! {
             biased;
             _ = stop.changed() => return,
-            accepted = next(&listener) => accepted,
+            accepted = async { (workers.room().await, next(&listener).await) } => accepted,
         };
         match accepted {
             Ok((stream, client)) => {
                 complained = false;
-                workers.spawn(session::run(Arc::clone(&service), stream, client));
+                workers.spawn(room, session::run(Arc::clone(&service), stream, client));
             }
             Err(error) => {
                 service.note_refusal(Refused::AcceptFailed.name());

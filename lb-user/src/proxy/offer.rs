@@ -218,7 +218,9 @@ enum AskError {
     #[error("connect: {0}")]
     Connect(io::Error),
     /// Also where the connection is made from an address that this host has lost.
-    #[error("connect: no source port towards it is free: see services[].mqtt.addresses")]
+    #[error(
+        "connect: no source port towards it is free, or this host has lost the address: see services[].mqtt.addresses"
+    )]
     NoPort,
     #[error("TLS: {0}")]
     Tls(io::Error),

@@ -70,7 +70,9 @@ pub async fn begin(
             open(asking, connect, (stream, Vec::new()), accepted, known);
         }
         Err(end) => {
-            if matches!(end, End::BrokerClosed | End::BrokerFailed(_)) {
+            // Once the client has sent an AUTH the end may be its doing: half a packet, or a wrong one.
+            let client_spoke = entry.connection.bytes().0 > sent.0;
+            if !client_spoke && matches!(end, End::BrokerClosed | End::BrokerFailed(_)) {
                 connect.note(accepted.place.backend(), None);
             }
             ended(asking.service, &entry, &end);

@@ -110,7 +110,7 @@ impl Proxies {
     /// `reread` is whether logs are opened again: somebody may have moved the file.
     pub fn prepare(&self, wanted: &[ServiceSpec], reread: bool) -> Result<Ready, PrepareError> {
         if !wanted.is_empty() && self.workers.get().is_none() {
-            let workers = Workers::start(&self.runtime).map_err(PrepareError::Workers)?;
+            let workers = Workers::start().map_err(PrepareError::Workers)?;
             // Nobody else prepares at the same time; else those that came second end again.
             let _ = self.workers.set(Arc::new(workers));
         }
@@ -155,6 +155,8 @@ impl Proxies {
             let service = &one.service;
             service.rebalancing.stop();
             service.registry.close(Order::ServiceRemoved);
+            // Whoever is still on the way is led nowhere.
+            service.publish(Snapshot::default());
             if let Some(sessions) = service.settings().sessions {
                 self.runtime.spawn(sessions::save(sessions));
             }

@@ -180,9 +180,11 @@ impl Registry {
         self.lock().connections.len()
     }
 
-    /// Calls `visit` for each of them, in no order. Nobody enters or leaves meanwhile.
-    pub fn visit(&self, mut visit: impl FnMut(&Arc<Connection>)) {
-        self.lock().connections.values().for_each(&mut visit);
+    /// Calls `visit` for each of them, in no order. Who enters or leaves meanwhile may be missing, or
+    /// still be there: nobody waits for `visit`.
+    pub fn visit(&self, visit: impl FnMut(&Arc<Connection>)) {
+        let all: Vec<_> = self.lock().connections.values().cloned().collect();
+        all.iter().for_each(visit);
     }
 
     /// Orders those to end for which `which` holds.

@@ -35,8 +35,9 @@ pub fn listen(address: SocketAddr, settings: &MqttSettings) -> io::Result<std::n
     Ok(socket.into())
 }
 
-/// Lets TCP notice when the other side has vanished, and send small packets at once. What a listening
-/// socket accepts from then on begins with its settings, which saves six system calls for each client.
+/// Lets TCP notice when the other side has vanished, and send small packets at once. What connects
+/// to a listening socket from then on begins with its settings, which saves six system calls for each
+/// client.
 pub fn set_up(socket: &impl AsFd, settings: &MqttSettings) -> io::Result<()> {
     let socket = SockRef::from(socket);
     socket.set_tcp_nodelay(true)?;

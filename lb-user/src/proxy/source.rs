@@ -12,7 +12,7 @@ use std::{
 use tokio::net::{TcpSocket, TcpStream};
 
 /// Connects to `broker` from one of `addresses` of its family; from what the kernel chooses where there
-/// is none. Where all ports of an address are taken, the next one is tried.
+/// is none. Where all ports of an address are taken, or this host has lost it, the next one is tried.
 pub async fn connect(broker: SocketAddr, addresses: &[IpAddr]) -> io::Result<TcpStream> {
     let fitting: Vec<IpAddr> =
         addresses.iter().copied().filter(|one| one.is_ipv4() == broker.is_ipv4()).collect();
@@ -23,9 +23,13 @@ pub async fn connect(broker: SocketAddr, addresses: &[IpAddr]) -> io::Result<Tcp
     let first = fastrand::usize(..fitting.len());
     let mut taken = None;
     for address in fitting[first..].iter().chain(&fitting[..first]) {
-        let socket = socket(broker)?;
-        bind(&socket, *address)?;
-        match socket.connect(broker).await {
+        let attempt = async {
+            let socket = socket(broker)?;
+            bind(&socket, *address)?;
+            socket.connect(broker).await
+        };
+        match attempt.await {
+            // No port of it is free, or this host has lost the address.
             Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => taken = Some(error),
             connected => return connected,
         }
@@ -33,7 +37,7 @@ pub async fn connect(broker: SocketAddr, addresses: &[IpAddr]) -> io::Result<Tcp
     Err(taken.unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into()))
 }
 
-/// Whether this host can connect from `address`.
+/// Whether this host has `address`.
 pub fn check(address: IpAddr) -> io::Result<()> {
     bind(&socket(SocketAddr::new(address, 0))?, address)
 }
@@ -89,6 +93,18 @@ mod tests {
         let listener = TcpListener::bind("[::1]:0").await.unwrap();
         let connected = connect(listener.local_addr().unwrap(), &addresses).await.unwrap();
         assert_eq!(connected.local_addr().unwrap().ip(), addresses[2]);
+    }
+
+    #[tokio::test]
+    async fn an_address_that_was_lost_is_passed_over() {
+        let addresses = ["192.0.2.77", "127.0.0.7"].map(|text| text.parse().unwrap());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        for _ in 0..10 {
+            let connected = connect(listener.local_addr().unwrap(), &addresses).await.unwrap();
+            assert_eq!(connected.local_addr().unwrap().ip(), addresses[1]);
+        }
+        let error = connect(listener.local_addr().unwrap(), &addresses[..1]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrNotAvailable);
     }
 
     #[tokio::test]

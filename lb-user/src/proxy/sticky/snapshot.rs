@@ -134,7 +134,11 @@ impl Sticky {
                 Until::OPEN => Until::closed(now, lifetime),
                 until => until,
             };
-            if until.0 > now && self.find(client_id).is_none() {
+            if until.0 > now {
+                // A table that changed while it was taken may have it twice: the last counts.
+                if let Some(slot) = self.find(client_id) {
+                    self.remove(slot);
+                }
                 self.insert(client_id, broker, lifetime, until);
             }
         }

@@ -119,7 +119,7 @@ mod tests {
         for (line, says) in [
             (
                 "--mqlb m --only speed",
-                "the parts are packets, end-to-end, connections, control, flood, mqtt-mode, splice",
+                "the parts are packets, end-to-end, connections, control, flood, live, mqtt-mode, splice",
             ),
             ("--mqlb m --fast", "--quick"),
             ("--mqlb", "--mqlb wants a value"),
