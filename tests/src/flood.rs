@@ -36,6 +36,7 @@ pub struct Flood {
     port: &'static str,
     forges: bool,
     frames: Vec<Vec<u8>>,
+    times: u32,
 }
 
 impl Flood {
@@ -44,13 +45,11 @@ impl Flood {
         Self::of(topology, source, vip, |frame| frame)
     }
 
-    /// Segments with a PINGREQ to `vip`, of connections of one client of IPv4 that nobody knows.
+    /// Segments with a PINGREQ to `vip`, each of another client of IPv4.
     pub fn of_data(topology: &Topology, vip: SocketAddr) -> Result<Self> {
-        Self::of(topology, Source::One(FIRST_FORGED), vip, |frame| Frame {
-            flags: ACK,
-            payload: vec![0xc0, 0],
-            ..frame
-        })
+        let data = |frame| Frame { flags: ACK, payload: vec![0xc0, 0], ..frame };
+        // To begin anew shall not count beside them.
+        Ok(Self { times: 16 * TIMES, ..Self::of(topology, Source::Forged, vip, data)? })
     }
 
     fn of(
@@ -74,6 +73,7 @@ impl Flood {
             port: topology.balancer_ports()[0],
             forges: source == Source::Forged,
             frames: (0..FRAMES).map(frame).collect(),
+            times: TIMES,
         })
     }
 
@@ -90,8 +90,8 @@ impl Flood {
             if sent >= most || enough(sent) {
                 break;
             }
-            injector.send(frame, TIMES)?;
-            sent += u64::from(TIMES);
+            injector.send(frame, self.times)?;
+            sent += u64::from(self.times);
         }
         Ok(sent)
     }

@@ -16,7 +16,7 @@ pub struct Options {
     /// Short runs: to try the benchmark itself. The figures mean little.
     #[arg(long)]
     quick: bool,
-    /// Measure only these parts, such as `packets,end-to-end,connections,control,flood,mqtt-mode,splice`.
+    /// Measure only these parts, such as `packets,live,end-to-end,connections,control,flood,mqtt-mode,splice`.
     #[arg(long, value_name = "PART[,PART]")]
     only: Option<String>,
     /// Replace the tables in docs/benchmarks.md by those of this run.

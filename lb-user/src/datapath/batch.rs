@@ -53,10 +53,18 @@ impl<K: Pod + Debug, V: Pod> Table<K, V> {
                 // There is room for as many as there are.
                 let _ = to_fill.send(batch);
             }
-            thread::Builder::new()
-                .name(format!("read-{}", self.name()))
-                .spawn_scoped(scope, move || reading.read_ahead(&empty, &filled))
-                .map_err(|error| self.error("begin to look up".to_owned(), error))?;
+            let mut here = Reading { ..reading };
+            let ahead = move || reading.read_ahead(&empty, &filled);
+            let thread = thread::Builder::new().name(format!("read-{}", self.name()));
+            if let Err(error) = thread.spawn_scoped(scope, ahead) {
+                tracing::debug!(%error, table = self.name(), "no thread reads ahead");
+                let mut batch = Batch::with_room(BATCH);
+                while !batch.is_last {
+                    here.read(&mut batch)?;
+                    visit(&batch.keys, &batch.values)?;
+                }
+                return Ok(());
+            }
             for batch in to_visit {
                 let batch = batch?;
                 visit(&batch.keys, &batch.values)?;

@@ -1,7 +1,7 @@
 //! The program and its tables: loaded and pinned, or, where they are pinned already, taken over.
 
 use std::{
-    io,
+    fs, io,
     os::fd::{AsFd, OwnedFd},
     thread::{self, JoinHandle},
 };
@@ -72,7 +72,7 @@ pub struct Preparation {
     /// What the kernel says of its own types: aya asks for it whether a program needs it or not.
     types: JoinHandle<EbpfLoader<'static>>,
     /// The connection table, all of whose memory the kernel allocates at once; `None` if one is
-    /// pinned.
+    /// pinned, or if it is large: a start that is refused after all shall not press others for memory.
     flows: JoinHandle<Option<io::Result<OwnedFd>>>,
 }
 
@@ -82,7 +82,8 @@ impl Preparation {
     pub fn begin(config: &Config) -> Self {
         let path = Pins::new(&config.pin_dir).map(maps::FLOWS);
         let shape = flows_shape(config.limits.connections);
-        let make = move || (!path.exists()).then(|| sys::create_map(maps::FLOWS, &shape, None));
+        let begins = !path.exists() && fits(&shape, memory_available());
+        let make = move || begins.then(|| sys::create_map(maps::FLOWS, &shape, None));
         Self { types: thread::spawn(EbpfLoader::new), flows: thread::spawn(make) }
     }
 
@@ -98,6 +99,22 @@ impl Preparation {
         }
         Ok(self.types.join().unwrap_or_else(|_| EbpfLoader::new()))
     }
+}
+
+/// Whether a table of this shape takes at most a quarter of the memory that is available, in bytes.
+const fn fits(shape: &Shape, available: u64) -> bool {
+    // An entry, and its part of the buckets.
+    let bytes = (shape.key_bytes + shape.value_bytes) as u64 + 88;
+    bytes * shape.entries as u64 <= available / 4
+}
+
+/// Memory that programs can get without pressing others, in bytes, as the kernel estimates it; 0 if it
+/// does not say.
+fn memory_available() -> u64 {
+    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok());
+    kib.map_or(0, |kib: u64| kib.saturating_mul(1024))
 }
 
 /// The shape of the connection table, as the object declares it, for so many connections.
@@ -216,6 +233,14 @@ const _: () = assert!(sizes::PEERS == sizes::BACKENDS * MAX_SOURCES as usize);
 #[cfg(test)]
 mod tests {
     use super::{super::object::TRACE_PROGRAM, *};
+
+    #[test]
+    fn a_table_is_made_ahead_where_memory_is_plenty() {
+        assert!(fits(&flows_shape(1_048_576), 1 << 30));
+        assert!(!fits(&flows_shape(1_048_576), 1 << 28));
+        assert!(!fits(&flows_shape(u32::MAX), 1 << 40));
+        assert!(memory_available() > 0);
+    }
 
     #[test]
     fn the_object_declares_every_table_that_is_pinned() {

@@ -26,7 +26,7 @@ pub struct Names<'a> {
 /// Fills `{host}`, `{service}` and `{backend}` into `template`.
 ///
 /// `{backend}` without `{service}` stands for both: names of backends are unique within a service
-/// only. With MQTT 3.1.1 a filled template longer than 23 bytes becomes `mqlb-health-` and a hash;
+/// only. With MQTT 3.1.1 a filled template longer than 23 bytes becomes `mqlb-health-` (or `mqlb-load-`) and a hash;
 /// one without placeholders is left as it is, whoever wrote it knows their broker.
 #[must_use]
 pub fn client_id(template: &str, version: Version, names: Names) -> String {

@@ -19,7 +19,7 @@ pub struct Gauge {
 pub enum Turn {
     /// The load is known, for the first time or again.
     Known,
-    /// The load is not known: only connections count.
+    /// The load is not known: it counts as the median of those that are.
     Unknown,
 }
 

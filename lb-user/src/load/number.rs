@@ -50,7 +50,8 @@ pub fn load(number: f64) -> Result<f64, ValueError> {
     } else if number < 0.0 {
         Err(ValueError::Negative(number))
     } else {
-        Ok(number)
+        // Zero has no sign.
+        Ok(number + 0.0)
     }
 }
 
@@ -64,6 +65,9 @@ pub fn from_text(text: &[u8]) -> Result<f64, ValueError> {
 /// A load for people: with two places, or none where it is large.
 #[must_use]
 pub fn short(load: f64) -> String {
+    if load >= 1e9 {
+        return format!("{load:.2e}");
+    }
     let places = if load < 100.0 { 2 } else { 0 };
     format!("{load:.places$}")
 }

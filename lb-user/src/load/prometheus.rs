@@ -56,7 +56,8 @@ impl Selector {
                 continue;
             }
             named = true;
-            let (labels, value) = sample(rest).ok_or_else(|| ValueError::BadSample(shown(line)))?;
+            let (labels, value) =
+                sample(rest.trim_start()).ok_or_else(|| ValueError::BadSample(shown(line)))?;
             if self.labels.iter().all(|(name, value)| has(&labels, name, value)) {
                 selected = true;
                 sum += value;

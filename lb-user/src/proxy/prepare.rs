@@ -56,7 +56,7 @@ pub(super) fn prepare(
                 PrepareError::Listen { service: name.clone(), address: spec.address, source }
             })?),
         };
-        can_connect(spec)?;
+        has_addresses(spec)?;
         let tls = before.map(|service| service.settings().tls).unwrap_or_default();
         let tls = TlsSides::load(&spec.settings, &tls, reread)
             .map_err(|source| PrepareError::Tls { service: name.clone(), source })?;
@@ -89,7 +89,7 @@ fn log(
 }
 
 /// Fails unless this host has the addresses that connections to brokers come from.
-fn can_connect(spec: &ServiceSpec) -> Result<(), PrepareError> {
+fn has_addresses(spec: &ServiceSpec) -> Result<(), PrepareError> {
     for address in &spec.settings.addresses {
         source::check(*address).map_err(|source| PrepareError::Source {
             service: spec.name.clone(),

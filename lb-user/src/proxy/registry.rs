@@ -52,7 +52,7 @@ pub struct Beginning {
     pub server_name: Option<Box<str>>,
     /// The version that it speaks; `None` where TLS is passed through, and nobody knows.
     pub version: Option<Version>,
-    /// Whether its broker said so by a CONNACK; what comes behind an AUTH is not seen.
+    /// Whether its broker said so by a CONNACK.
     pub accepted: bool,
     /// Why its backend was chosen.
     pub why: Why,

@@ -140,7 +140,7 @@ fn new_clients_avoid_a_loaded_broker_and_connections_count_alone_when_nothing_te
     let (client, vip) =
         (flows["flows"][0]["client"].as_str().unwrap(), stage.topology.vip(Family::V4));
     let why = stage.balancer.run_ctl(&format!("explain {client} {vip}")).unwrap();
-    assert!(why.contains("load 10.00 where the mean is 20.00"), "{why}");
+    assert!(why.contains("load 10.00 where the median is 20.00"), "{why}");
 
     drop(first);
     wait_loads(&stage, |loads| loads == [None, Some(10.0)]);

@@ -7,7 +7,8 @@ use crate::load::gauge::Reading;
 /// What a broker says of its own load.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LoadReport {
-    /// The load; `None` if it is not known, or too old: only connections count then.
+    /// The load; `None` if it is not known, or too old: it counts as the median of the
+    /// others then.
     pub value: Option<f64>,
     /// Seconds since it was read last; `None` if it never was.
     pub read_s_ago: Option<u64>,

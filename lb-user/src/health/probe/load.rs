@@ -14,6 +14,9 @@ use crate::{
 /// The longest answer by HTTP that is read, in bytes. All metrics of a broker have a few hundred kilobytes.
 const MAX_ANSWER_BYTES: usize = 1 << 20;
 
+/// The same of a document in JSON, which takes up to a hundred times as much memory when it is read.
+const MAX_JSON_BYTES: usize = 1 << 18;
+
 /// Why there is no load.
 #[derive(Debug, Error)]
 pub enum LoadError {
@@ -30,7 +33,11 @@ pub async fn read(target: &Target) -> Result<f64, LoadError> {
     let deadline = Deadline::after(target.timeout);
     match &target.question {
         Question::Http { request, value } => {
-            let answer = http::fetch(target.address, request, MAX_ANSWER_BYTES, deadline).await?;
+            let limit = match value {
+                LoadValue::JsonPointer(_) => MAX_JSON_BYTES,
+                LoadValue::Metric(_) => MAX_ANSWER_BYTES,
+            };
+            let answer = http::fetch(target.address, request, limit, deadline).await?;
             Ok(match value {
                 LoadValue::JsonPointer(pointer) => pointer.load(&answer)?,
                 LoadValue::Metric(selector) => selector.load(&answer)?,

@@ -63,6 +63,9 @@ pub(super) async fn fetch(
     Ok(message)
 }
 
+/// Packets among which the message must be.
+const MOST_PACKETS: usize = 1000;
+
 /// A broker may send the message before the SUBACK (section 3.8.4 of MQTT 3.1.1), and what clients get
 /// unasked at any time.
 async fn read_message(
@@ -72,7 +75,7 @@ async fn read_message(
     deadline: Deadline,
 ) -> Result<Vec<u8>, ProbeError> {
     let mut phase = Phase::Suback;
-    loop {
+    for _ in 0..MOST_PACKETS {
         let header = deadline.limit(phase, read_header(stream, client, phase)).await?;
         let body = deadline.limit(phase, read_body(stream, header, phase)).await?;
         match header.packet_type {
@@ -97,6 +100,7 @@ async fn read_message(
             PacketType::Pingresp | PacketType::Other(_) => {}
         }
     }
+    Err(ProbeError::Unexpected { packet_type: PacketType::Publish.number(), phase })
 }
 
 async fn converse(

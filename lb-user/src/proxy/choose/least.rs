@@ -19,28 +19,40 @@ pub(super) fn connections(open: &[Candidate], random: u64) -> Option<Choice> {
     Some(Choice { id: one.id, why })
 }
 
-/// The same, times the load relative to the mean of those that are known: who has twice the mean load gets
-/// half the connections.
+/// The same, times the load relative to the median of those that are known: who has twice the median load
+/// gets half the connections. Not to the mean: one gauge that is far off would move it, and with it the
+/// shares of all. Where the median is zero, the mean has to do.
 ///
 /// Units cancel out. Connections are in the product because they count at once, and a load only at its next
-/// reading: on loads alone, all clients would go to one broker until then. Who does not tell counts as
-/// loaded as the others are on average.
+/// reading: on loads alone, all clients would go to one broker until then. Who does not tell counts as the
+/// median.
 pub(super) fn load(open: &[Candidate], random: u64) -> Option<Choice> {
-    let known = open.iter().filter_map(|one| one.load);
-    let (sum, count) = known.fold((0.0, 0.0), |(sum, count), load| (sum + load, count + 1.0));
-    let mean = (count > 0.0).then(|| sum / count);
-    let factor = |one: &Candidate| match (one.load, mean) {
-        (Some(load), Some(mean)) if mean > 0.0 => (load / mean).clamp(1.0 / MOST, MOST),
+    let middle = middle(open.iter().filter_map(|one| one.load).collect());
+    let factor = |one: &Candidate| match (one.load, middle) {
+        (Some(load), Some(middle)) if middle > 0.0 => (load / middle).clamp(1.0 / MOST, MOST),
         _ => 1.0,
     };
     let one = lowest(open, random, |one| per_weight(one) * factor(one))?;
-    let told = match (one.load, mean) {
-        (Some(load), Some(mean)) => Told::Load { load: load as f32, mean: mean as f32 },
+    let told = match (one.load, middle) {
+        (Some(load), Some(middle)) => Told::Load { load: load as f32, middle: middle as f32 },
         (None, Some(_)) => Told::Nothing,
         (_, None) => Told::NothingByAny,
     };
     let Candidate { connections, weight, .. } = *one;
     Some(Choice { id: one.id, why: Why::LeastLoad { connections, weight, told } })
+}
+
+/// The median; the mean where that is zero.
+fn middle(mut loads: Vec<f64>) -> Option<f64> {
+    loads.sort_unstable_by(f64::total_cmp);
+    let count = loads.len();
+    let (low, high) = (loads.get(count.checked_sub(1)? / 2)?, loads.get(count / 2)?);
+    let median = low / 2.0 + high / 2.0;
+    let mean = || {
+        let begin = (0.0, 0.0);
+        loads.iter().fold(begin, |(mean, n), load| (mean + (load - mean) / (n + 1.0), n + 1.0)).0
+    };
+    Some(if median > 0.0 { median } else { mean() })
 }
 
 fn lowest(

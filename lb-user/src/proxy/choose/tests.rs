@@ -123,7 +123,7 @@ fn weights_count_beside_loads() {
 }
 
 #[test]
-fn an_unknown_load_counts_as_the_mean_and_without_any_connections_decide() {
+fn an_unknown_load_counts_as_the_median_and_without_any_connections_decide() {
     let mut all = backends(3);
     (all[0].load, all[1].load) = (Some(0.5), Some(1.5));
     let mut least = chooser(Policy::LeastLoad, &all);
@@ -131,10 +131,10 @@ fn an_unknown_load_counts_as_the_mean_and_without_any_connections_decide() {
     assert_eq!(have, BTreeMap::from([(0, 600), (1, 200), (2, 300)]));
     let mut why =
         |all: &[Candidate]| least.choose(all, &client(""), NOBODY, [0; 2]).unwrap().why.to_string();
-    assert!(why(&all[..1]).ends_with("weight 100, load 0.50 where the mean is 0.50)"));
+    assert!(why(&all[..1]).ends_with("weight 100, load 0.50 where the median is 0.50)"));
     all[0].eligible = false;
     all[1].connections = 5000;
-    assert!(why(&all).ends_with("load not known, counted as the mean)"));
+    assert!(why(&all).ends_with("load not known, counted as the median)"));
     let mut all = backends(2);
     assert_eq!(
         why(&all),
@@ -149,13 +149,24 @@ fn a_gauge_that_is_far_off_moves_a_share_to_a_quarter_or_to_four_times() {
     let mut all = backends(2);
     (all[0].load, all[1].load) = (Some(0.0), Some(1e9));
     let mut least = chooser(Policy::LeastLoad, &all);
-    // The mean lies between them: twice the load of the mean, and nothing.
+    // The median lies between them: twice the load of it, and nothing.
     let have = fill(&mut least, &mut all, 900);
     assert_eq!(have, BTreeMap::from([(0, 800), (1, 100)]));
     for one in &mut all {
         (one.load, one.connections) = (Some(0.0), 0);
     }
     assert_eq!(fill(&mut least, &mut all, 100), BTreeMap::from([(0, 50), (1, 50)]), "all idle");
+}
+
+#[test]
+fn one_gauge_that_is_far_off_leaves_the_shares_of_others_as_they_are() {
+    let mut all = backends(4);
+    for (one, load) in all.iter_mut().zip([10.0, 10.0, 10.0, 1e6]) {
+        one.load = Some(load);
+    }
+    let mut least = chooser(Policy::LeastLoad, &all);
+    let have = fill(&mut least, &mut all, 1300);
+    assert_eq!(have, BTreeMap::from([(0, 400), (1, 400), (2, 400), (3, 100)]));
 }
 
 #[test]

@@ -76,10 +76,10 @@ pub enum Told {
     Load {
         /// Its load, in the unit of its source.
         load: f32,
-        /// The mean of all that were known.
-        mean: f32,
+        /// The median of all that were known.
+        middle: f32,
     },
-    /// It is not known; it counts as the mean.
+    /// It is not known; it counts as the median.
     Nothing,
     /// Nobody's is known: connections decided alone.
     NothingByAny,
@@ -169,11 +169,11 @@ impl fmt::Display for Why {
 impl fmt::Display for Told {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Self::Load { load, mean } => {
-                let [load, mean] = [load, mean].map(|load| number::short(load.into()));
-                write!(f, "load {load} where the mean is {mean}")
+            Self::Load { load, middle } => {
+                let [load, middle] = [load, middle].map(|load| number::short(load.into()));
+                write!(f, "load {load} where the median is {middle}")
             }
-            Self::Nothing => f.write_str("load not known, counted as the mean"),
+            Self::Nothing => f.write_str("load not known, counted as the median"),
             Self::NothingByAny => f.write_str("no load is known"),
         }
     }

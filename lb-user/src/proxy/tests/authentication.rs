@@ -117,7 +117,8 @@ async fn whoever_ends_it_before_the_connack_ends_it_for_both() {
     let expected = ["client_closed", "broker_closed", "broker_failed", "idle", "broker_failed"];
     assert_eq!(ends, expected);
     let counters = rig.proxies.counters()[&1];
-    assert_eq!((counters.connack_missing, counters.opened, counters.closed), (3, 5, 5));
+    // Nothing is held against a broker to which the client has sent an AUTH: it may have been half a one.
+    assert_eq!((counters.connack_missing, counters.opened, counters.closed), (2, 5, 5));
 }
 
 #[tokio::test]

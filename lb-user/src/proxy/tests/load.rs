@@ -130,7 +130,7 @@ async fn new_clients_go_where_the_load_is_lower_and_by_connections_once_no_load_
     let why = Mutex::new(Vec::new());
     rig.proxies.visit(rig.spec.address, |one| why.lock().unwrap().push(one.why.to_string()));
     let why = why.into_inner().unwrap();
-    assert!(why.iter().any(|why| why.contains("load 10.00 where the mean is 20.00")), "{why:?}");
+    assert!(why.iter().any(|why| why.contains("load 10.00 where the median is 20.00")), "{why:?}");
     agent.set("b1", 10.0);
     until("equal", || loads(&rig) == [Some(10.0), Some(10.0)]).await;
     let (counts, second) = shares(&rig, 4).await;

@@ -84,7 +84,7 @@ fn write(rounds: &[Round]) -> Table {
 fn sent_back(topology: &mut Topology, length: Duration) -> Result<f64> {
     let interface = topology.interfaces()[0];
     let _program = topology.balancer().run(|| xdp::attach(interface, Verdict::Transmit))??;
-    per_second(topology, length)
+    Ok(come_back(topology, length)?.per_second())
 }
 
 fn through_mqlb(topology: &mut Topology, mqlb: &Path, length: Duration) -> Result<f64> {
@@ -96,12 +96,13 @@ fn through_mqlb(topology: &mut Topology, mqlb: &Path, length: Duration) -> Resul
     let mut balancer = Balancer::start_program(topology, &config, mqlb.into())?;
     balancer.wait_active(READY_LIMIT)?;
     let before = forwarded(&balancer)?;
-    let came_back = per_second(topology, length)?;
-    let forwarded = (forwarded(&balancer)? - before) as f64 / length.as_secs_f64();
-    ensure!(forwarded > 0.9 * came_back, "what came back was not forwarded: {forwarded}");
+    let back = come_back(topology, length)?;
+    let forwarded = forwarded(&balancer)? - before;
+    let named = forwarded as f64 / back.frames as f64;
+    ensure!(named > 0.99, "of {} frames that came back, {forwarded} were forwarded", back.frames);
     balancer.stop()?;
     balancer.detach()?;
-    Ok(came_back)
+    Ok(back.per_second())
 }
 
 /// Packets that a broker was given.
@@ -111,10 +112,21 @@ fn forwarded(balancer: &Balancer) -> Result<u64> {
     packets.context("the status counts packets")
 }
 
-/// Frames that come back per second, while the kernel sends as many as it can.
-fn per_second(topology: &mut Topology, length: Duration) -> Result<f64> {
-    let vip = topology.vip(Family::V4);
-    let flood = Flood::of_data(topology, vip)?;
+/// Frames that came back.
+struct Back {
+    frames: u64,
+    seconds: f64,
+}
+
+impl Back {
+    fn per_second(&self) -> f64 {
+        self.frames as f64 / self.seconds
+    }
+}
+
+/// Has the kernel send as many frames as it can.
+fn come_back(topology: &mut Topology, length: Duration) -> Result<Back> {
+    let flood = Flood::of_data(topology, topology.vip(Family::V4))?;
     topology.drop_what_the_balancer_sends(true)?;
     let port = topology.balancer_ports()[0];
     let measured = topology.switch().run(|| {
@@ -125,12 +137,12 @@ fn per_second(topology: &mut Topology, length: Duration) -> Result<f64> {
         let began = Instant::now();
         flood.send_from_here(MOST, |_| began.elapsed() >= length)?;
         let seconds = began.elapsed().as_secs_f64();
-        anyhow::Ok((received(port)? - before) as f64 / seconds)
+        anyhow::Ok(Back { frames: received(port)? - before, seconds })
     });
     topology.drop_what_the_balancer_sends(false)?;
-    let measured = measured??;
-    ensure!(measured > 0.0, "no frame came back");
-    Ok(measured)
+    let back = measured??;
+    ensure!(back.frames > 0, "no frame came back");
+    Ok(back)
 }
 
 /// Frames that an interface of this thread's namespace has received.
