@@ -7,6 +7,7 @@ use lb_common::{
     flow::{Flow, FlowKey},
     port::Port,
     ring::Slot,
+    settings::Settings,
 };
 
 use super::{
@@ -121,9 +122,10 @@ pub(super) fn everything(
     now: u32,
 ) -> Result<SweepReport, DatapathError> {
     let mut notes = Notes::default();
+    let places = Places::of(known);
     let mut over = |table, stage| {
         let noting = Noting { notes: &mut notes, slot_of, learned: tables.learned };
-        pass(table, known, stage, now, Some(noting))
+        pass(table, &places, stage, now, Some(noting))
     };
     let handshakes = over(tables.pending, Stage::Handshake)?;
     // After the handshakes: a flow that is promoted meanwhile is found in the second table.
@@ -160,7 +162,7 @@ pub(super) fn handshakes(
     known: &Known,
     now: u32,
 ) -> Result<u64, DatapathError> {
-    Ok(pass(pending, known, Stage::Handshake, now, None)?.left)
+    Ok(pass(pending, &Places::of(known), Stage::Handshake, now, None)?.left)
 }
 
 /// What [`pass`] needs to note entries that are left.
@@ -172,22 +174,22 @@ struct Noting<'a, T> {
 
 fn pass<T: Entries>(
     table: &T,
-    known: &Known,
+    places: &Places<'_>,
     stage: Stage,
     now: u32,
     mut noting: Option<Noting<'_, T>>,
 ) -> Result<Pass, DatapathError> {
     let mut pass = Pass::default();
-    let places = Places::of(known);
     let mut leaving = Leaving::new(table, stage, now);
     let (mut over, mut stays, mut agreed) = (Vec::new(), Vec::new(), Vec::new());
     table.visit(|keys, flows| {
         for (key, flow) in keys.iter().zip(flows) {
             let entry = places.entry(*key, *flow);
-            let list = if is_over(&entry, stage, now, known) { &mut over } else { &mut stays };
+            let list =
+                if is_over(&entry, stage, now, places.settings) { &mut over } else { &mut stays };
             list.push(entry);
         }
-        leaving.add(&over, &places, |entry, goes| {
+        leaving.add(&over, places, |entry, goes| {
             if goes { pass.expired.count(entry) } else { stays.push(*entry) }
         });
         for entry in stays.drain(..) {
@@ -215,11 +217,11 @@ fn pass<T: Entries>(
     Ok(pass)
 }
 
-fn is_over(entry: &Entry<'_>, stage: Stage, now: u32, known: &Known) -> bool {
+fn is_over(entry: &Entry<'_>, stage: Stage, now: u32, settings: &Settings) -> bool {
     if entry.is_direct() {
-        sweep::is_direct_over(&entry.flow, stage, now, known.settings.pending_ticks)
+        sweep::is_direct_over(&entry.flow, stage, now, settings.pending_ticks)
     } else {
-        sweep::is_over(&entry.flow, now, known.settings.closed_ticks)
+        sweep::is_over(&entry.flow, now, settings.closed_ticks)
     }
 }
 

@@ -67,7 +67,7 @@ impl Known {
 /// [`Known`] by numbers, for a pass that asks it for each of millions of flows.
 #[derive(Debug)]
 pub(super) struct Places<'a> {
-    first_port: u16,
+    pub settings: &'a Settings,
     backends: Vec<Option<&'a Backend>>,
     ports: Vec<&'a [Port]>,
 }
@@ -109,12 +109,12 @@ impl<'a> Places<'a> {
         for (peer, table) in &known.ports {
             put(&mut ports, *peer, &**table, &[]);
         }
-        Self { first_port: known.settings.first_port, backends, ports }
+        Self { settings: &known.settings, backends, ports }
     }
 
     pub(super) fn entry(&self, key: FlowKey, flow: Flow) -> Entry<'a> {
         let backend = self.backends.get(flow.backend() as usize).copied().flatten();
-        let place = backend.and_then(|backend| place(self.first_port, &flow, backend));
+        let place = backend.and_then(|backend| place(self.settings.first_port, &flow, backend));
         Entry { key, flow, backend, place }
     }
 
