@@ -35,14 +35,7 @@ pub fn health(at: &At, raw: raw::Health) -> Checked<Option<HealthCheck>> {
         return Ok(None);
     }
     let timing = timing(at, &raw);
-    let port = match (kind, &raw.port) {
-        (Kind::Http, None) => {
-            let hint = "give the port of the broker's HTTP endpoint, as in 18083 for EMQX; \
-                        the backend's own port speaks MQTT";
-            at.required("port", None, hint, value::port).map(Some)
-        }
-        (_, text) => at.optional("port", text.as_ref(), value::port),
-    };
+    let port = http::port(at, kind == Kind::Http, raw.port.as_ref());
     let probe = match kind {
         Kind::Mqtt => mqtt::mqtt(at, raw).map(Probe::Mqtt),
         Kind::Http => http::http(at, raw).map(Probe::Http),

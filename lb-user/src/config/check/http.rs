@@ -20,6 +20,16 @@ pub fn http(at: &At, raw: raw::Health) -> Checked<HttpCheck> {
     Ok(HttpCheck { path: path?, host: host?, status: status?, tls: tls? })
 }
 
+/// The port of the broker that is asked; where that is by HTTP, it must be given.
+pub fn port(at: &At, by_http: bool, text: Option<&raw::Text>) -> Checked<Option<u16>> {
+    if by_http && text.is_none() {
+        let hint = "give the port of the broker's HTTP endpoint, as in 18083 for EMQX; \
+                    the backend's own port speaks MQTT";
+        return at.required("port", None, hint, value::port).map(Some);
+    }
+    at.optional("port", text, value::port)
+}
+
 fn request_target(text: &str) -> Result<String, Fault> {
     if !text.starts_with('/') {
         let problem = format!("{text:?} does not begin with a slash");

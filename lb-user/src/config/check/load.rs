@@ -58,14 +58,7 @@ fn settings(at: &At, raw: raw::Load) -> Checked<LoadSettings> {
     let kind = at.required("type", raw.kind.as_ref(), hint, |text| value::choice(text, &kinds))?;
     foreign_keys(at, &raw, kind);
     let times = times(at, &raw);
-    let port = match (kind, &raw.port) {
-        (Kind::Http, None) => {
-            let hint = "give the port of the broker's HTTP endpoint, as in 18083 for EMQX; \
-                        the backend's own port speaks MQTT";
-            at.required("port", None, hint, value::port).map(Some)
-        }
-        (_, text) => at.optional("port", text.as_ref(), value::port),
-    };
+    let port = http::port(at, kind == Kind::Http, raw.port.as_ref());
     let source = match kind {
         Kind::Http => by_http(at, raw),
         Kind::Sys => by_topic(at, raw),
